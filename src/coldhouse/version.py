@@ -1,0 +1,4 @@
+"""Which Coldhouse this is."""
+
+VERSION = "0.1.0"
+SOFTWARE = f"coldhouse {VERSION}"
