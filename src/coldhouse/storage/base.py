@@ -1,0 +1,89 @@
+"""The contract of a store: bytes by name, and nothing else.
+
+Names are relative, of ``[A-Za-z0-9/._-]`` and never contain ``..``. Every method may be called from any thread. Errors
+are those of :mod:`coldhouse.errors` (ObjectMissing, ObjectExists, StorageFull, StorageRefused, StorageError), never a
+library's own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from coldhouse.model import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in a listing: its name, its size in bytes and when the store says it was written (UTC)."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+class Storage(ABC):
+    """A folder or a bucket, seen as a flat set of named objects."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where this store is, without credentials, for people to read."""
+
+    @abstractmethod
+    def get(self, name: str) -> Buffer:
+        """Return the whole object. Raises ObjectMissing."""
+
+    @abstractmethod
+    def get_range(self, name: str, offset: int, length: int) -> Buffer:
+        """Return exactly ``length`` bytes from ``offset``. Raises ObjectMissing, or Corruption if it is shorter."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return the object's size in bytes. Raises ObjectMissing."""
+
+    @abstractmethod
+    def create(self, name: str, data: Buffer) -> None:
+        """Store a new object, atomically. Raises ObjectExists if the name is taken, and then changes nothing.
+
+        If the store's answer is lost, the implementation looks and compares: success means the object is there with
+        these bytes' size, and was not there with others.
+        """
+
+    @abstractmethod
+    def put(self, name: str, data: Buffer) -> None:
+        """Store an object, atomically replacing one of the same name."""
+
+    @abstractmethod
+    def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose name starts with ``prefix`` and sorts after ``after``, in name order, lazily."""
+
+    @abstractmethod
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; names that do not exist are no error."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return only when all that was stored before survives a power failure (a no-op for a bucket)."""
+
+    @abstractmethod
+    def free_space(self) -> int | None:
+        """Return the bytes left for us, or None where the store does not know."""
+
+    def remove_leftovers(self, older_than: float) -> int:
+        """Remove what writers that died left behind outside of any object, ``older_than`` seconds old or more.
+
+        Returns how many. A store where an unfinished object leaves nothing has nothing to do.
+        """
+        return 0
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections; the store is not used afterwards."""
+
+
+def names_of(objects: Iterable[StoredObject]) -> list[str]:
+    """The names of listed objects."""
+    return [stored.name for stored in objects]

@@ -1,0 +1,123 @@
+"""Another store at a bounded speed: the same interface, and the bytes that go up or come down wait for their turn.
+
+The bound is kept on average, over any time longer than one object takes: a pack of 32 MiB goes at the speed of the line
+once its turn has come, and the next one waits until the average is right again. Reads are requests of 2 MiB at most.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from coldhouse.model import Buffer
+from coldhouse.storage.base import Storage, StoredObject
+
+#: Seconds of unused turn that are not lost, so that a short pause costs nothing; and the longest single sleep.
+_BURST = 0.5
+_LONGEST_SLEEP = 1.0
+
+
+class Pace:
+    """Bytes for each second, shared by all threads: whoever takes some waits until it is their turn."""
+
+    def __init__(
+        self,
+        rate: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``rate`` is in bytes per second, and positive."""
+        if rate <= 0:
+            raise ValueError("a pace must be positive")
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_at = clock() - _BURST  # when all that was taken so far has had its time
+
+    def take(self, count: int) -> None:
+        """Wait until ``count`` bytes may go, after those that others took before."""
+        with self._lock:
+            turn = max(self._free_at, self._clock() - _BURST)
+            self._free_at = turn + count / self._rate
+        while (left := turn - self._clock()) > 0:
+            self._sleep(min(left, _LONGEST_SLEEP))
+
+
+class ThrottledStorage(Storage):
+    """Another store, whose uploads and downloads keep a pace; None is no bound. Closing it closes the other."""
+
+    def __init__(self, inner: Storage, *, upload: Pace | None = None, download: Pace | None = None) -> None:
+        self._inner = inner
+        self._upload = upload
+        self._download = download
+
+    @property
+    def url(self) -> str:
+        """The inner store's."""
+        return self._inner.url
+
+    def get(self, name: str) -> Buffer:
+        """Return the whole object; it is paid for afterwards, when its size is known. Raises ObjectMissing."""
+        found = self._inner.get(name)
+        self._pay(self._download, memoryview(found).nbytes)
+        return found
+
+    def get_range(self, name: str, offset: int, length: int) -> Buffer:
+        """Return exactly ``length`` bytes from ``offset``. Raises ObjectMissing, or Corruption if it is shorter."""
+        self._pay(self._download, length)
+        return self._inner.get_range(name, offset, length)
+
+    def size(self, name: str) -> int:
+        """Return the object's size in bytes. Raises ObjectMissing."""
+        return self._inner.size(name)
+
+    def create(self, name: str, data: Buffer) -> None:
+        """Store a new object, atomically. Raises ObjectExists if the name is taken, and then changes nothing."""
+        self._pay(self._upload, memoryview(data).nbytes)
+        self._inner.create(name, data)
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Store an object, atomically replacing one of the same name."""
+        self._pay(self._upload, memoryview(data).nbytes)
+        self._inner.put(name, data)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose name starts with ``prefix`` and sorts after ``after``."""
+        return self._inner.list(prefix, after=after)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; names that do not exist are no error."""
+        self._inner.delete(names)
+
+    def sync(self) -> None:
+        """Return only when all that was stored before survives a power failure."""
+        self._inner.sync()
+
+    def free_space(self) -> int | None:
+        """Return the bytes left for us, or None where the store does not know."""
+        return self._inner.free_space()
+
+    def remove_leftovers(self, older_than: float) -> int:
+        """Remove what dead writers left."""
+        return self._inner.remove_leftovers(older_than)
+
+    def close(self) -> None:
+        """Close the inner store."""
+        self._inner.close()
+
+    @staticmethod
+    def _pay(pace: Pace | None, count: int) -> None:
+        if pace is not None:
+            pace.take(count)
+
+
+def throttled(storage: Storage, *, upload: int = 0, download: int = 0) -> Storage:
+    """The store with bounds in bytes per second; 0 is no bound, and without any it is the store itself."""
+    if not upload and not download:
+        return storage
+    return ThrottledStorage(
+        storage, upload=Pace(upload) if upload else None, download=Pace(download) if download else None
+    )

@@ -1,0 +1,98 @@
+"""The command line in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from tests.support.engine import CHECKOUT
+
+#: Seconds; no command of a test takes longer unless it hangs.
+LONGEST = 90
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and all that it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The JSON document on standard output."""
+        return cast("dict[str, object]", json.loads(self.out))
+
+
+@dataclass
+class Running:
+    """A command that still runs."""
+
+    process: subprocess.Popen[str]
+
+    def kill(self) -> Done:
+        """SIGKILL, as the kernel does when memory runs out."""
+        self.process.kill()
+        return self.wait()
+
+    def kill_after(self, seconds: float) -> Done:
+        """SIGKILL, unless it has ended before."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return self.wait()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self) -> Done:
+        """Wait for its end."""
+        try:
+            out, err = self.process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, err = self.process.communicate()
+            raise AssertionError(f"it does not end; it said:\n{out}\n{err}") from None
+        return Done(self.process.returncode, out, err)
+
+
+@dataclass
+class Coldhouse:
+    """``python -m coldhouse`` with an environment of the test's own; nothing of the user's configuration is read."""
+
+    home: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str, **variables: str) -> Running:
+        """Begin to run it."""
+        return Running(
+            subprocess.Popen(
+                [sys.executable, "-m", "coldhouse", *arguments],
+                cwd=self.home,
+                env=self._whole_environment(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+    def run(self, *arguments: str, **variables: str) -> Done:
+        """Run it to its end."""
+        return self.start(*arguments, **variables).wait()
+
+    def _whole_environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COLDHOUSE_")}
+        home = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config")}
+        path = os.pathsep.join(filter(None, [str(CHECKOUT / "src"), os.environ.get("PYTHONPATH", "")]))
+        return kept | home | {"PYTHONPATH": path} | self.environment | dict(variables)
