@@ -1,0 +1,76 @@
+"""Notes: small sealed records under keys that only the repository's own can read, such as the journal of a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import msgspec
+
+from coldhouse.errors import ObjectMissing
+from coldhouse.repository import names
+from coldhouse.repository.crypto import MIB, Generation, Keyring, Kind, damaged, derive, seal, unseal
+from coldhouse.storage.base import Storage
+
+#: The largest note, in bytes of plaintext.
+MAX_NOTE = 16 * MIB
+_MAX_STORED = MAX_NOTE + MIB
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    key: str
+    data: bytes
+
+
+def put_note(storage: Storage, ring: Keyring, kind: str, key: str, data: bytes) -> None:
+    """Store a note, replacing one of the same kind and key."""
+    if len(data) > MAX_NOTE:
+        raise ValueError(f"a note of {len(data)} bytes is too large")
+    name = _name(ring, ring.newest, kind, key)
+    storage.put(name, seal(ring, Kind.NOTE, name, msgspec.msgpack.encode(_Note(key, data))))
+    storage.sync()
+
+
+def get_note(storage: Storage, ring: Keyring, kind: str, key: str) -> bytes | None:
+    """Read a note; None if there is none. Raises Corruption."""
+    for generation in reversed(ring.generations):
+        note = _read(storage, ring, _name(ring, generation, kind, key))
+        if note is not None:
+            return note.data
+    return None
+
+
+def delete_note(storage: Storage, ring: Keyring, kind: str, key: str) -> None:
+    """Remove a note; that there is none is no error."""
+    storage.delete([_name(ring, generation, kind, key) for generation in ring.generations])
+    storage.sync()
+
+
+def list_notes(storage: Storage, ring: Keyring, kind: str) -> Iterator[tuple[str, bytes]]:
+    """All notes of a kind as (key, data), in no order that means anything. Raises Corruption."""
+    for stored in storage.list(names.note_folder(kind)):
+        note = _read(storage, ring, stored.name)
+        if note is not None:
+            yield note.key, note.data
+
+
+def _read(storage: Storage, ring: Keyring, name: str) -> _Note | None:
+    try:
+        size = storage.size(name)
+        if size > _MAX_STORED:
+            raise damaged(name, "is larger than any note")
+        stored = storage.get_range(name, 0, size)
+    except ObjectMissing:
+        return None
+    plain = unseal(ring, Kind.NOTE, name, stored, _MAX_STORED)
+    try:
+        return msgspec.msgpack.decode(plain, type=_Note)
+    except msgspec.MsgspecError as error:
+        raise damaged(name, "holds no note that can be read") from error
+
+
+def _name(ring: Keyring, generation: Generation, kind: str, key: str) -> str:
+    secret = derive(generation.writer, ring.repository, b"coldhouse 1 note names")
+    return names.note(kind, blake2b(key.encode(), key=secret, digest_size=16).digest())

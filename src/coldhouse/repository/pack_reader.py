@@ -1,0 +1,356 @@
+"""Reading files out of packs: by ranges, each frame authenticated, each frame fetched once however many ask for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from coldhouse.errors import Corruption, ObjectMissing
+from coldhouse.model import Buffer, Extent, PackRef
+from coldhouse.repository import names
+from coldhouse.repository.crypto import HEADER_SIZE, Keyring, Kind, damaged, missing, open_cipher
+from coldhouse.repository.pack_format import (
+    FOOTER_SIZE,
+    FRAME_SIZE,
+    MAX_FRAMES,
+    FrameTable,
+    Run,
+    decode_footer,
+    open_directory,
+    open_frame,
+    open_table,
+)
+from coldhouse.storage.base import Storage
+
+#: Frame tables that a reader keeps; one of a pack of 128 frames takes about 4 KiB.
+_TABLES = 1024
+#: Bytes that a check reads at a time.
+_CHECK_BYTES = 8 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPack:
+    """A pack whose frame table was read and authenticated."""
+
+    ref: PackRef
+    name: str
+    header: bytes
+    cipher: AESGCM
+    table: FrameTable
+
+
+class _Flight(Generic[T]):
+    """Something that one thread fetches while others wait for it."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._landed: list[T] = []
+        self._error: BaseException | None = None
+
+    def land(self, value: T) -> None:
+        self._landed.append(value)
+        self._done.set()
+
+    def crash(self, error: BaseException) -> None:
+        self._error = error
+        self._done.set()
+
+    def wait(self) -> T:
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._landed[0]
+
+
+class PackReader:
+    """Reads byte ranges of files out of packs; any thread may use it.
+
+    Decrypted frames are kept up to ``cache_bytes``, the least recently used go first. One request fetches at most
+    ``fetch_bytes`` (and at least a frame): what lies behind the frame asked for comes along and waits in the cache.
+    """
+
+    def __init__(self, storage: Storage, ring: Keyring, cache_bytes: int, fetch_bytes: int) -> None:
+        self.bytes_fetched = 0
+        self.requests = 0
+        self._storage = storage
+        self._ring = ring
+        self._cache_bytes = cache_bytes
+        self._fetch_bytes = fetch_bytes
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._block_bytes = 0
+        self._block_flights: dict[tuple[bytes, int], _Flight[dict[int, bytes]]] = {}
+        self._packs: OrderedDict[bytes, OpenedPack] = OrderedDict()
+        self._pack_flights: dict[bytes, _Flight[OpenedPack]] = {}
+
+    def __enter__(self) -> PackReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget what is cached."""
+        with self._lock:
+            self._blocks.clear()
+            self._block_bytes = 0
+            self._packs.clear()
+
+    def read(
+        self, packs: Mapping[bytes, PackRef], extents: Sequence[Extent], offset: int, length: int
+    ) -> Iterator[memoryview]:
+        """Yield ``length`` bytes from ``offset`` of the file that these extents make up, in pieces of a frame at most.
+
+        Raises:
+            Corruption: a pack is missing or damaged; nothing that is not authenticated is ever yielded.
+            ValueError: the range is not within the file.
+        """
+        if offset < 0 or length < 0 or offset + length > sum(extent.length for extent in extents):
+            raise ValueError("the range is not within the file")
+        for pack, frame, begin, end in _pieces(extents, offset, length):
+            block = self._frame(packs[pack], frame)
+            if end > len(block):
+                raise damaged(names.pack(pack), f"has a frame {frame} that is shorter than the manifest says")
+            yield memoryview(block)[begin:end]
+
+    # --------------------------------------------------------------------------------------------------------- frames
+
+    def _frame(self, ref: PackRef, number: int) -> bytes:
+        opened = self._opened(ref)
+        index = opened.table.index(number)
+        if index is None:
+            raise damaged(opened.name, f"has no frame {number}, though the manifest says so")
+        while True:
+            with self._lock:
+                block = self._blocks.get((ref.id, number))
+                if block is not None:
+                    self._blocks.move_to_end((ref.id, number))
+                    return block
+                flight = self._block_flights.get((ref.id, number))
+                if flight is None:
+                    claimed = self._claim(opened, index)
+            blocks = self._fly(opened, claimed) if flight is None else flight.wait()
+            if number in blocks:
+                return blocks[number]
+
+    def _claim(self, opened: OpenedPack, index: int) -> range:
+        """Choose the frames, by their places in the table, that one request will fetch; the lock is held."""
+        starts, numbers = opened.table.starts, opened.table.numbers
+        flight: _Flight[dict[int, bytes]] = _Flight()
+        stop = index
+        while stop < len(numbers):
+            key = (opened.ref.id, numbers[stop])
+            beyond = starts[stop + 1] - starts[index] > self._fetch_bytes
+            if stop > index and (beyond or key in self._blocks or key in self._block_flights):
+                break
+            self._block_flights[key] = flight
+            stop += 1
+        return range(index, stop)
+
+    def _fly(self, opened: OpenedPack, claimed: range) -> dict[int, bytes]:
+        id, numbers = opened.ref.id, opened.table.numbers
+        flight = self._block_flights[id, numbers[claimed.start]]
+        try:
+            blocks = self._fetch(opened, claimed)
+        except Corruption:
+            # Of the frame that was asked for here: who waits for another frame of this request asks for it again.
+            self._landed(opened, claimed, {})
+            flight.land({})
+            raise
+        except BaseException as error:
+            self._landed(opened, claimed, {})
+            flight.crash(error)
+            raise
+        self._landed(opened, claimed, blocks)
+        flight.land(blocks)
+        return blocks
+
+    def _landed(self, opened: OpenedPack, claimed: range, blocks: dict[int, bytes]) -> None:
+        id = opened.ref.id
+        with self._lock:
+            for index in claimed:
+                del self._block_flights[id, opened.table.numbers[index]]
+            for number, block in blocks.items():
+                self._blocks[id, number] = block
+                self._block_bytes += len(block)
+            while self._block_bytes > self._cache_bytes:
+                _, block = self._blocks.popitem(last=False)
+                self._block_bytes -= len(block)
+
+    def _fetch(self, opened: OpenedPack, claimed: range) -> dict[int, bytes]:
+        """Fetch and open frames; damage behind the first one does not concern whoever asked for the first."""
+        table = opened.table
+        first = table.starts[claimed.start]
+        try:
+            sealed = memoryview(self._get(opened.name, first, table.starts[claimed.stop] - first))
+        except Corruption:
+            if len(claimed) == 1:
+                raise
+            return self._fetch(opened, claimed[:1])
+        blocks = {}
+        for index in claimed:
+            piece = sealed[table.starts[index] - first : table.starts[index + 1] - first]
+            try:
+                plain = open_frame(opened.cipher, opened.ref.id, table, index, piece, opened.name)
+            except Corruption:
+                if index == claimed.start:
+                    raise
+                break
+            blocks[table.numbers[index]] = plain
+        return blocks
+
+    # ---------------------------------------------------------------------------------------------------------- packs
+
+    def _opened(self, ref: PackRef) -> OpenedPack:
+        with self._lock:
+            opened = self._packs.get(ref.id)
+            if opened is not None:
+                self._packs.move_to_end(ref.id)
+                return opened
+            flight = self._pack_flights.get(ref.id)
+            if flight is None:
+                mine = self._pack_flights[ref.id] = _Flight()
+        if flight is not None:
+            return flight.wait()
+        try:
+            opened = self._open(ref)
+        except BaseException as error:
+            with self._lock:
+                del self._pack_flights[ref.id]
+            mine.crash(error)
+            raise
+        with self._lock:
+            del self._pack_flights[ref.id]
+            self._packs[ref.id] = opened
+            if len(self._packs) > _TABLES:
+                self._packs.popitem(last=False)
+        mine.land(opened)
+        return opened
+
+    def _open(self, ref: PackRef) -> OpenedPack:
+        end = ref.table_size + FOOTER_SIZE
+        if not FOOTER_SIZE < end <= ref.size - HEADER_SIZE or ref.table_size > 16 * MAX_FRAMES:
+            raise damaged(names.pack(ref.id), "cannot have the sizes that the manifest says")
+        stored = memoryview(self._get(names.pack(ref.id), ref.size - end, end))
+        return _opened_pack(self._ring, ref, stored)
+
+    def _get(self, name: str, offset: int, length: int) -> Buffer:
+        stored = fetch(self._storage, name, offset, length)
+        with self._lock:
+            self.requests += 1
+            self.bytes_fetched += length
+        return stored
+
+
+def _pieces(extents: Sequence[Extent], offset: int, length: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Cut a range of a file into (pack, frame, begin, end), lazily."""
+    for extent in extents:
+        if length == 0:
+            return
+        if offset >= extent.length:
+            offset -= extent.length
+            continue
+        at = extent.offset + offset
+        end = min(extent.offset + extent.length, at + length)
+        length -= end - at
+        offset = 0
+        while at < end:
+            frame, begin = divmod(at, FRAME_SIZE)
+            stop = min(FRAME_SIZE, begin + end - at)
+            yield extent.pack, frame, begin, stop
+            at += stop - begin
+
+
+def frames_of(extents: Sequence[Extent]) -> Iterator[tuple[bytes, int]]:
+    """The frames that a file of these extents lies in, as (pack, number); one may come twice."""
+    for pack, frame, _, _ in _pieces(extents, 0, sum(extent.length for extent in extents)):
+        yield pack, frame
+
+
+def fetch(storage: Storage, name: str, offset: int, length: int) -> Buffer:
+    """Get a range of an object that must be there. Raises Corruption if it is not, or is too short."""
+    try:
+        stored = storage.get_range(name, offset, length)
+    except ObjectMissing as error:
+        raise missing(name) from error
+    if len(stored) != length:
+        raise damaged(name, "is shorter than it must be")
+    return stored
+
+
+def _opened_pack(ring: Keyring, ref: PackRef, end: memoryview) -> OpenedPack:
+    """Open a pack from its last bytes: sealed table and footer."""
+    name = names.pack(ref.id)
+    footer = decode_footer(end[-FOOTER_SIZE:], name)
+    cipher = open_cipher(ring, Kind.PACK, name, footer.header)
+    table = open_table(cipher, footer.header, end[:-FOOTER_SIZE], ref.size, name)
+    if footer.table_size != ref.table_size or footer.directory_size != table.directory_size:
+        raise damaged(name, "has a footer that contradicts its frame table")
+    return OpenedPack(ref, name, footer.header, cipher, table)
+
+
+# ----------------------------------------------------------------------------------------------- without any manifest
+
+
+def open_pack(storage: Storage, ring: Keyring, id: bytes) -> OpenedPack:
+    """Open a pack of which nothing is known but its id: its own footer tells the rest. Raises Corruption."""
+    name = names.pack(id)
+    try:
+        size = storage.size(name)
+    except ObjectMissing as error:
+        raise missing(name) from error
+    if size < HEADER_SIZE + FOOTER_SIZE:
+        raise damaged(name, "is too short to be a pack")
+    footer = decode_footer(fetch(storage, name, size - FOOTER_SIZE, FOOTER_SIZE), name)
+    end = footer.table_size + FOOTER_SIZE
+    if HEADER_SIZE + footer.directory_size + end > size:
+        raise damaged(name, "is shorter than its footer says")
+    return _opened_pack(ring, PackRef(id, size, footer.table_size), memoryview(fetch(storage, name, size - end, end)))
+
+
+def read_directory(storage: Storage, opened: OpenedPack) -> tuple[Run, ...]:
+    """Read the file directory of a pack. Raises Corruption."""
+    table = opened.table
+    sealed = fetch(storage, opened.name, table.starts[-1], table.directory_size)
+    return open_directory(opened.cipher, opened.header, sealed, opened.name)
+
+
+def check_pack(storage: Storage, opened: OpenedPack, known: Collection[int] = ()) -> int:
+    """Read every byte of a pack and authenticate it; returns the bytes of plaintext in it. Raises Corruption.
+
+    Frames whose numbers are ``known`` have been read and authenticated before, and are not read again.
+    """
+    name, table = opened.name, opened.table
+    if bytes(fetch(storage, name, 0, HEADER_SIZE)) != opened.header:
+        raise damaged(name, "has a header that differs from the copy at its end")
+    group: list[int] = []
+    for index, number in enumerate(table.numbers):
+        if number in known:
+            _check_frames(storage, opened, group)
+            group = []
+            continue
+        group.append(index)
+        if table.starts[index + 1] - table.starts[group[0]] >= _CHECK_BYTES:
+            _check_frames(storage, opened, group)
+            group = []
+    _check_frames(storage, opened, group)
+    read_directory(storage, opened)
+    return sum(table.plain)
+
+
+def _check_frames(storage: Storage, opened: OpenedPack, group: list[int]) -> None:
+    if not group:
+        return
+    starts = opened.table.starts
+    first = starts[group[0]]
+    sealed = memoryview(fetch(storage, opened.name, first, starts[group[-1] + 1] - first))
+    for index in group:
+        piece = sealed[starts[index] - first : starts[index + 1] - first]
+        open_frame(opened.cipher, opened.ref.id, opened.table, index, piece, opened.name)

@@ -1,0 +1,286 @@
+"""The repository as the rooms above see it: opening, and everything that an open one offers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from coldhouse.errors import (
+    Corruption,
+    NoRepository,
+    NoSuchSnapshot,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryExists,
+)
+from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry
+from coldhouse.repository import keys, names, notes
+from coldhouse.repository.catalog import read_entries
+from coldhouse.repository.credentials import Credential
+from coldhouse.repository.crypto import MIB, Keyring, Kind, damaged, unseal
+from coldhouse.repository.draft import SnapshotDraft, read_page
+from coldhouse.repository.keys import KdfCost
+from coldhouse.repository.manifests import read_manifest
+from coldhouse.repository.own_state import OwnState
+from coldhouse.repository.pack_format import Run
+from coldhouse.repository.pack_reader import PackReader, check_pack, open_pack, read_directory
+from coldhouse.repository.pack_writer import PackSettings, PackWriter
+from coldhouse.repository.page import Page
+from coldhouse.repository.slots import Slots, read_small, unlock
+from coldhouse.storage.base import Storage
+
+_MAX_SNAPSHOT = 64 * MIB
+
+
+class Repository:
+    """An open repository. Everything in it may be used from any thread."""
+
+    def __init__(self, storage: Storage, ring: Keyring, slot: str = "", own: OwnState | None = None) -> None:
+        """``slot`` is the id of the key slot that was opened; ``own`` is for a key that cannot read, see recalling."""
+        self.id = ring.repository.hex()
+        self.write_only = ring.newest.private is None
+        self.slots = Slots(storage, ring, slot)
+        self._slot = slot
+        self._own = own
+        self.storage = storage
+        self.url = storage.url
+        self._ring = ring
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the storage; the repository is not used afterwards."""
+        self.storage.close()
+
+    def recalling(self, own: OwnState) -> Repository:
+        """The same repository for a key that cannot read: it sees its own snapshots as ``own`` has them."""
+        return Repository(self.storage, self._ring, self._slot, own)
+
+    # ------------------------------------------------------------------------------------------------------ snapshots
+
+    def readable_snapshot_ids(self) -> list[str]:
+        """The ids of the snapshots that this key can read, oldest first; one that cannot reads what it has kept."""
+        if not self.write_only:
+            return self.snapshot_ids()
+        return [id for id in self.snapshot_ids() if self._own is not None and self._own.holds(id)]
+
+    def snapshot_ids(self) -> list[str]:
+        """The ids of all snapshots, oldest first."""
+        found = (names.snapshot_of(stored.name) for stored in self.storage.list(names.SNAPSHOTS))
+        return sorted(id for id in found if id is not None)
+
+    def snapshot(self, id: str) -> Snapshot:
+        """One snapshot by its full id. Raises NoSuchSnapshot, WriteOnlyKey, Corruption."""
+        if not names.is_snapshot_id(id):
+            raise _unknown(id)
+        kept = self._own.snapshot(id) if self._own is not None else None
+        if kept is not None:
+            return kept
+        name = names.snapshot(id)
+        try:
+            size = self.storage.size(name)
+            if size > _MAX_SNAPSHOT:
+                raise damaged(name, "is larger than any snapshot")
+            stored = self.storage.get_range(name, 0, size)
+        except ObjectMissing as error:
+            raise _unknown(id) from error
+        try:
+            snapshot = msgspec.msgpack.decode(unseal(self._ring, Kind.SNAPSHOT, name, stored), type=Snapshot)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise damaged(name, "holds no snapshot that can be read") from error
+        if snapshot.id != id:
+            raise damaged(name, "is another snapshot than its name says")
+        return snapshot
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """All snapshots, oldest first; one that is removed meanwhile is left out. Raises Corruption."""
+        for id in self.snapshot_ids():
+            try:
+                yield self.snapshot(id)
+            except NoSuchSnapshot:
+                continue
+
+    def find(self, name: str) -> Snapshot:
+        """The snapshot of this id, or of this unique beginning of an id or of its random tail, or the ``latest``.
+
+        Raises:
+            NoSuchSnapshot: there is none, or more than one.
+            Corruption: it is damaged.
+        """
+        ids = self.snapshot_ids()
+        if name == "latest" and ids:
+            return self.snapshot(ids[-1])
+        if name in ids:
+            return self.snapshot(name)
+        found = [id for id in ids if name and (id.startswith(name) or id.rpartition("-")[2].startswith(name))]
+        if len(found) > 1:
+            raise NoSuchSnapshot(
+                f"{name!r} stands for {len(found)} snapshots: {', '.join(found[:5])}.", hint="Give more of the id."
+            )
+        if not found:
+            raise _unknown(name)
+        return self.snapshot(found[0])
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the objects of snapshots, and nothing else; what only they needed is left to a collection."""
+        self.storage.delete([names.snapshot(id) for id in ids])
+        self.storage.sync()
+
+    # ------------------------------------------------------------------------------------------------------ manifests
+
+    def entries(self, snapshot: Snapshot) -> Iterator[TableEntry]:
+        """The tables of a snapshot in the order of their names, read as they are asked for. Raises Corruption."""
+        return read_entries(snapshot.catalog, self._read_catalog)
+
+    def page(self, ref: PageRef) -> Page:
+        """One manifest page. Raises Corruption."""
+        return read_page(self.storage, self._ring, ref, self._own)
+
+    def parts(self, entry: TableEntry, partitions: Collection[str] | None = None) -> Iterator[Part]:
+        """The parts of a table (of some partitions) by (partition, name); only pages that can hold them are read."""
+        for ref in entry.pages:
+            if partitions is None or any(ref.first <= partition <= ref.last for partition in partitions):
+                yield from self.page(ref).parts(partitions)
+
+    def draft(self, parent: Snapshot | None) -> SnapshotDraft:
+        """Begin a snapshot that shares what it can with ``parent``."""
+        return SnapshotDraft(self.storage, self._ring, parent, self._own)
+
+    def _read_catalog(self, ref: ManifestRef) -> bytes:
+        return read_manifest(self.storage, self._ring, Kind.CATALOG, ref, self._own)
+
+    # ---------------------------------------------------------------------------------------------------------- packs
+
+    def pack_writer(self, settings: PackSettings | None = None) -> PackWriter:
+        """Begin to store file contents. Raises UsageError for an unknown compression."""
+        return PackWriter(self.storage, self._ring, settings or PackSettings())
+
+    def pack_reader(self, *, cache_bytes: int = 64 * MIB, fetch_bytes: int = 2 * MIB) -> PackReader:
+        """Begin to read file contents, with a cache of decrypted bytes and requests of at most ``fetch_bytes``."""
+        return PackReader(self.storage, self._ring, cache_bytes, fetch_bytes)
+
+    def directory(self, pack: bytes) -> tuple[PackRef, tuple[Run, ...]]:
+        """What a pack says of itself, without any manifest: its reference and its runs of files. Raises Corruption."""
+        opened = open_pack(self.storage, self._ring, pack)
+        return opened.ref, read_directory(self.storage, opened)
+
+    def check_pack(self, pack: bytes, known: Collection[int] = ()) -> int:
+        """Read and authenticate every byte of a pack; returns the bytes of plaintext in it. Raises Corruption.
+
+        Frames whose numbers are ``known`` have been read before, and are not read again.
+        """
+        return check_pack(self.storage, open_pack(self.storage, self._ring, pack), known)
+
+    # ---------------------------------------------------------------------------------------------------------- proof
+
+    def stored_packs(self) -> Iterator[tuple[bytes, int]]:
+        """Every pack in the store as (id, size in bytes), as the store lists them."""
+        return self._listed(names.PACKS)
+
+    def stored_manifests(self) -> Iterator[tuple[bytes, int]]:
+        """Every manifest in the store as (id, size in bytes), as the store lists them."""
+        return self._listed(names.MANIFESTS)
+
+    def catalog(self, ref: ManifestRef) -> Iterator[TableEntry]:
+        """The entries of one catalog object of a snapshot. Raises Corruption."""
+        return read_entries([ref], self._read_catalog)
+
+    def damaged_keys(self) -> Iterator[Corruption]:
+        """What is wrong with key slots, as far as it shows without their passphrases; nothing if they are sound."""
+        for slot in self.storage.list(names.KEYS):
+            try:
+                keys.check_slot(slot.name, read_small(self.storage, slot.name))
+            except Corruption as error:
+                yield error
+            except ObjectMissing:
+                continue
+
+    def _listed(self, prefix: str) -> Iterator[tuple[bytes, int]]:
+        for stored in self.storage.list(prefix):
+            id = names.id_of(stored.name)
+            if id is not None:
+                yield id, stored.size
+
+    # ---------------------------------------------------------------------------------------------------------- notes
+
+    def put_note(self, kind: str, key: str, data: bytes) -> None:
+        """Store a small sealed record; ``kind`` is a short word of ``[a-z0-9-]``, and the store cannot read ``key``."""
+        notes.put_note(self.storage, self._ring, kind, key, data)
+
+    def get_note(self, kind: str, key: str) -> bytes | None:
+        """Read a record; None if there is none. Raises Corruption."""
+        return notes.get_note(self.storage, self._ring, kind, key)
+
+    def delete_note(self, kind: str, key: str) -> None:
+        """Remove a record, if it is there."""
+        notes.delete_note(self.storage, self._ring, kind, key)
+
+    def notes(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        """All records of a kind as (key, data). Raises Corruption."""
+        return notes.list_notes(self.storage, self._ring, kind)
+
+
+def _unknown(name: str) -> NoSuchSnapshot:
+    return NoSuchSnapshot(f"There is no snapshot {name!r}.", hint="List them with: coldhouse snapshots")
+
+
+# ----------------------------------------------------------------------------------------------- creating and opening
+
+
+def init(storage: Storage, passphrase: str, *, kdf: KdfCost | None = None) -> Repository:
+    """Create a repository and open it; ``kdf`` is the price of a guess at the passphrase.
+
+    Raises:
+        RepositoryExists: there is one already, or objects of one.
+        StorageError: the store failed.
+    """
+    if _config(storage) is not None:
+        raise _exists(storage)
+    if any(next(iter(storage.list(prefix)), None) for prefix in (names.PACKS, names.SNAPSHOTS)):
+        raise RepositoryExists(
+            f"{storage.url} holds the packs or snapshots of a repository whose config object is missing.",
+            hint="Put the config object back, or choose another place.",
+        )
+    config = keys.new_config()
+    master = keys.new_master()
+    slot, stored = keys.new_slot(config, passphrase, [master], kdf or KdfCost())
+    storage.create(names.key_slot(slot), stored)
+    storage.sync()
+    try:
+        storage.create(names.CONFIG, keys.encode_config(config))
+    except ObjectExists as error:
+        storage.delete([names.key_slot(slot)])
+        raise _exists(storage) from error
+    storage.sync()
+    return Repository(storage, keys.keyring_of(config, [master]), slot)
+
+
+def open_repository(storage: Storage, credential: Credential) -> Repository:
+    """Open a repository with a passphrase, or with another credential.
+
+    Raises:
+        NoRepository: there is none.
+        WrongPassphrase: it opens no key slot.
+        Corruption: config or key slots are damaged.
+        UnsupportedFormat: it is of a later format.
+    """
+    stored = _config(storage)
+    if stored is None:
+        raise NoRepository(f"There is no repository at {storage.url}.", hint="Create one with: coldhouse init")
+    return Repository(storage, *unlock(storage, keys.decode_config(stored), credential))
+
+
+def _config(storage: Storage) -> Buffer | None:
+    try:
+        return read_small(storage, names.CONFIG)
+    except ObjectMissing:
+        return None
+
+
+def _exists(storage: Storage) -> RepositoryExists:
+    return RepositoryExists(f"There is a repository at {storage.url} already.", hint="Use it, or choose another place.")
