@@ -1,0 +1,42 @@
+"""The `.backup` document on its way in, where it comes as a multipart upload: collected in memory, bounded."""
+
+from __future__ import annotations
+
+from coldhouse.gateway import s3
+from coldhouse.model import Buffer, Extent
+
+
+class DocumentSink:
+    """A sink that keeps what it takes, in the order in which the files end."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._content = bytearray()
+
+    def open_file(self, size: int, checksum: bytes | None) -> _DocumentStream:
+        """Begin a part. Raises Refusal (403) if the document becomes too large."""
+        if len(self._content) + size > self._limit:
+            raise s3.forbidden(
+                f"The .backup document is larger than {self._limit} bytes; back up fewer tables at once."
+            )
+        return _DocumentStream(self._content)
+
+    def content(self) -> bytes:
+        """The document so far."""
+        return bytes(self._content)
+
+
+class _DocumentStream:
+    def __init__(self, content: bytearray) -> None:
+        self._content = content
+        self._part = bytearray()
+
+    def write(self, data: Buffer) -> None:
+        self._part += data
+
+    def finish(self, checksum: bytes, *, verified: bool) -> tuple[Extent, ...]:
+        self._content += self._part
+        return ()
+
+    def abort(self) -> None:
+        self._part.clear()

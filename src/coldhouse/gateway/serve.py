@@ -1,0 +1,66 @@
+"""Giving out: the objects that one RESTORE (or a query) reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coldhouse.errors import ColdhouseError, Corruption
+from coldhouse.gateway import s3
+from coldhouse.gateway.objects import Served, send_object
+from coldhouse.gateway.request import Request
+from coldhouse.gateway.settings import Address
+from coldhouse.gateway.workers import Workers
+
+__all__ = ["Namespace", "ServeSession", "Served"]
+
+#: The object of a key below the session's prefix. Called on the gateway's own thread: it answers from memory.
+Namespace = Callable[[str], Served | None]
+
+
+class ServeSession:
+    """One operation that reads, at ``address``. Everything public may be read from any thread.
+
+    ``error`` is its first Corruption, or else its latest other failure to read.
+    """
+
+    def __init__(self, lookup: Namespace, address: Address) -> None:
+        self.address = address
+        self.error: ColdhouseError | None = None
+        self.sent_bytes = 0
+        self.requests = 0
+        self._lookup = lookup
+        self._refusal = ""
+
+    def refuse(self, reason: str) -> None:
+        """Make everything that ClickHouse still asks for fail with ``reason``, so that RESTORE ends at once."""
+        self._refusal = self._refusal or reason
+
+    async def find(self, key: str, _: Workers) -> s3.Listed | None:
+        """What a listing says of a key."""
+        found = self._lookup(key)
+        return None if found is None else s3.Listed(found.size, found.etag)
+
+    async def answer(self, request: Request, key: str, workers: Workers) -> s3.Reply | None:
+        """Answer GET and HEAD; nothing else is possible here. Raises Refusal, Disconnected, ColdhouseError."""
+        if request.method not in ("GET", "HEAD"):
+            raise s3.forbidden("This address can only be read.")
+        if self._refusal:
+            raise s3.forbidden(self._refusal)
+        self.requests += 1
+        found = self._lookup(key)
+        if found is None:
+            raise s3.absent()
+        return await send_object(request, found, workers, self._sent)
+
+    async def delete_objects(self, _: Request) -> s3.Reply:
+        """Refuse DeleteObjects."""
+        raise s3.forbidden("This address can only be read.")
+
+    def fail(self, error: ColdhouseError) -> s3.Refusal:
+        """Keep an error for the operation to tell, and say how it is answered (what is damaged: not to be repeated)."""
+        if not isinstance(self.error, Corruption):
+            self.error = error
+        return s3.forbidden(error.message) if isinstance(error, Corruption) else s3.too_slow(error.message)
+
+    def _sent(self, size: int) -> None:
+        self.sent_bytes += size
