@@ -1,0 +1,356 @@
+"""What a ClickHouse holds, by its system tables: databases, tables, parts, what BACKUP would lose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from coldhouse.clickhouse import sql
+from coldhouse.clickhouse.failures import missing_grant
+from coldhouse.clickhouse.selection import Selection
+from coldhouse.clickhouse.source import Source
+from coldhouse.clickhouse.table_state import (
+    COLUMNS,
+    INNER,
+    NEWER_COLUMNS,
+    TableState,
+    dependencies,
+    inner_owners,
+    integer,
+    seen_table,
+    table_state,
+    text,
+)
+from coldhouse.errors import SourceTooOld, StatementFailed
+from coldhouse.model import Mutation, PartState, SqlFunction, TableKind, TableName
+
+OLDEST_VERSION = (22, 8)
+#: How many names a query may list before it asks for everything and the rest is left out here.
+_LISTED = 1000
+
+_ASKED_DATABASES = 50
+RENAME_SECONDS = 60.0
+
+#: Databases that show the tables of something else; asking them can mean asking another server.
+_FOREIGN_DATABASES = (
+    "MySQL",
+    "MaterializedMySQL",
+    "PostgreSQL",
+    "MaterializedPostgreSQL",
+    "SQLite",
+    "DataLakeCatalog",
+    "Backup",
+    "Dictionary",
+    "Filesystem",
+    "HDFS",
+    "S3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """A database: ``definition`` as SHOW CREATE DATABASE gives it."""
+
+    name: str
+    engine: str
+    uuid: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything selected, tables in the order of their names.
+
+    ``refused`` are tables that BACKUP takes for inner tables of views that do not exist: it does not find them.
+    """
+
+    databases: tuple[DatabaseState, ...]
+    tables: tuple[TableState, ...]
+    functions: tuple[SqlFunction, ...]
+    refused: tuple[TableName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiskState:
+    """A disk of the server: where it is, its size and its free space in bytes (0 where it has no limit)."""
+
+    name: str
+    kind: str
+    path: str
+    free: int
+    total: int
+
+
+def check_source(source: Source) -> None:
+    """Raise SourceTooOld or MissingGrant when BACKUP cannot work here."""
+    if source.version < OLDEST_VERSION or "id" not in source.columns("system.backups"):
+        raise SourceTooOld(
+            f"ClickHouse {source.version_text} at {source.url} has no BACKUP that Coldhouse can use.",
+            hint="Coldhouse needs ClickHouse 22.8 or later; upgrade the server.",
+        )
+    if not _may_back_up(source):
+        raise missing_grant(source.user, "BACKUP is not granted")
+
+
+def inventory(source: Source, selection: Selection | None = None) -> Inventory:
+    """All selected databases, tables and SQL functions.
+
+    Raises SourceError and its kinds.
+    """
+    selection = selection or Selection()
+    databases = _databases(source)
+    seen = [seen_table(row) for row in source.rows(_tables_query(source, databases))]
+    owners = inner_owners(seen)
+    depends = dependencies(seen, owners)
+    inner = {owner: table for table in seen if (owner := owners.get(table.name))}
+    columns = _column_counts(source, databases)
+    chosen = sorted(
+        (
+            table_state(table, inner.get(table.name), depends.get(table.name, set()), columns.get(table.name, 0))
+            for table in seen
+            if not table.name.table.startswith(INNER) and selection.takes(table.name)
+        ),
+        key=lambda table: table.name,
+    )
+    holding = {table.name.database for table in chosen}
+    states = tuple(
+        _database_state(source, name, engine, uuid)
+        for name, (engine, uuid) in sorted(databases.items())
+        if name in holding or selection.takes(TableName(name, ""))
+    )
+    orphans = (table.name for table in seen if table.name.table.startswith(INNER) and table.name not in owners)
+    refused = tuple(sorted(name for name in orphans if selection.takes(name)))
+    return Inventory(states, tuple(chosen), functions(source), refused)
+
+
+def table_states(source: Source, names: Collection[TableName]) -> dict[TableName, TableState]:
+    """Those of the named tables that are there: what a restore meets at its target."""
+    wanted = frozenset(names)
+    found = inventory(source).tables
+    return {table.name: table for table in found if table.name in wanted}
+
+
+def part_states(
+    source: Source, tables: Collection[TableState] | None = None, *, inactive: bool = False
+) -> Iterator[tuple[TableName, PartState]]:
+    """The parts of the tables (default: of all), by database, table, partition id and name, streamed.
+
+    Unapplied patch parts are not among them (BACKUP does not take them). With ``inactive`` also parts that merges and
+    mutations have replaced, as long as the server keeps them: BACKUP may have taken those.
+    """
+    chosen = inventory(source).tables if tables is None else tables
+    wanted = {table.name for table in chosen if table.kind is TableKind.PARTS}
+    if not wanted:
+        return
+    counted = "files" if "files" in source.columns("system.parts") else "0"
+    for row in source.rows(_parts_query(chosen, inactive, counted)):
+        database, table, partition, name, digest = map(text, row[:5])
+        owner = TableName(database, table)
+        if owner in wanted:
+            state = PartState(partition, name, bytes.fromhex(digest), integer(row[5]), integer(row[6]), integer(row[7]))
+            yield owner, state
+
+
+def pending_mutations(source: Source, tables: Collection[TableName]) -> dict[TableName, tuple[Mutation, ...]]:
+    """The mutations of the tables that are not finished; BACKUP notes them, RESTORE forgets them."""
+    columns = ("database", "table", "mutation_id", "command")
+    # mutation_9.txt comes before mutation_10.txt of the same second
+    order = ("database", "table", "create_time", "length(mutation_id)", "mutation_id")
+    found: dict[TableName, tuple[Mutation, ...]] = {}
+    wanted = frozenset(tables)
+    for row in source.rows(sql.select(columns, "system.mutations", ("NOT is_done",), order)):
+        database, table, id, command = map(text, row)
+        name = TableName(database, table)
+        if name in wanted:
+            found[name] = (*found.get(name, ()), Mutation(id, command))
+    return found
+
+
+def unfinished_renames(
+    source: Source, tables: Collection[TableName], *, pause: Callable[[float], None] = time.sleep
+) -> list[TableName]:
+    """The tables of which a RENAME COLUMN is under way, and still is after a minute; mostly it takes moments.
+
+    Until its end the definition has the new name and parts have the old one: restored, the column would be empty
+    (clickhouse-facts 3.6).
+    """
+    deadline = time.monotonic() + RENAME_SECONDS
+    while True:
+        pending = pending_mutations(source, tables)
+        found = [name for name, all_ in pending.items() if any("RENAME COLUMN" in each.command for each in all_)]
+        if not found or time.monotonic() > deadline:
+            return found
+        pause(0.2)
+
+
+def unapplied_patches(source: Source, tables: Collection[TableName]) -> list[TableName]:
+    """The tables with lightweight updates or deletes that are not yet in their parts: BACKUP would lose them.
+
+    Applied patch parts stay for a while; they are as old as the parts or older (clickhouse-facts 7).
+    """
+    found = source.rows(sql.unapplied_patches_query())
+    wanted = frozenset(tables)
+    names = (TableName(text(row[0]), text(row[1])) for row in found)
+    return [name for name in names if name in wanted]
+
+
+def apply_patches(
+    source: Source, table: TableName, *, seconds: float = 3600, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Write lightweight updates and deletes into the parts, and wait for it.
+
+    Raises StatementFailed when the mutation fails or does not end in time.
+    """
+    source.command(sql.apply_patches_statement(table))
+    deadline = time.monotonic() + seconds
+    step = 0.02
+    while unapplied_patches(source, (table,)):
+        reason = _failed_mutation(source, table)
+        if reason or time.monotonic() > deadline:
+            raise StatementFailed(
+                f"The lightweight updates of {table} could not be applied: {reason or 'it takes too long'}.",
+                hint=f"See system.mutations; then run ALTER TABLE {sql.quote_name(table)} APPLY PATCHES.",
+            )
+        pause(step)
+        step = min(step * 1.5, 1.0)
+
+
+def exists(source: Source, names: Collection[TableName]) -> frozenset[TableName]:
+    """Those of the names (tables, or databases with an empty table) that are there."""
+    tables = [name for name in names if name.table]
+    there = set[TableName]()
+    for query in _name_queries("database", "name", "system.tables", tables):
+        there.update(TableName(text(row[0]), text(row[1])) for row in source.rows(query))
+    there.update(TableName(text(row[0]), "") for row in source.rows(sql.select(("name",), "system.databases")))
+    return frozenset(names) & there
+
+
+def create_query(source: Source, table: TableName) -> str:
+    """A table's CREATE statement as the server shows it."""
+    return text(source.value(sql.show_create_query(table)))
+
+
+def count_rows(source: Source, table: TableName) -> int:
+    """The rows that a SELECT sees (without FINAL); a view is computed."""
+    return integer(source.value(sql.count_rows_query(table)))
+
+
+def part_rows(source: Source, tables: Collection[TableState]) -> dict[TableName, tuple[int, int]]:
+    """How many active parts, and how many rows in them, each table has, by its name.
+
+    Rows that a lightweight delete has masked count.
+    """
+    owners = _stored_names(tables)
+    columns = ("database", f"{sql.renamed('table', owners)} AS owner", "count()", "sum(rows)")
+    where = ["active", "NOT startsWith(name, 'patch-')", *_of_tables(tables)]
+    query = sql.select(columns, "system.parts", where) + " GROUP BY database, owner"
+    found = {TableName(text(row[0]), text(row[1])): (integer(row[2]), integer(row[3])) for row in source.rows(query)}
+    return {table.name: found.get(table.name, (0, 0)) for table in tables if table.kind is TableKind.PARTS}
+
+
+def stored_rows(source: Source, table: TableName) -> int:
+    """The rows in the active parts of one table, or of the one in which a materialized view keeps its rows.
+
+    It costs two short queries whatever else the server holds; rows that a lightweight delete has masked count.
+    """
+    where = (sql.equals("database", table.database), sql.equals("name", table.table))
+    found = source.fetch(sql.select(("toString(uuid)",), "system.tables", where))
+    inner = [f".inner_id.{text(row[0])}" for row in found]
+    names = (TableName(table.database, each) for each in (table.table, f".inner.{table.table}", *inner))
+    parts = ("active", "NOT startsWith(name, 'patch-')", sql.tables_of(names))
+    return integer(source.value(sql.select(("sum(rows)",), "system.parts", parts)))
+
+
+def functions(source: Source) -> tuple[SqlFunction, ...]:
+    """The SQL user-defined functions, in the order of their names."""
+    query = sql.select(("name", "create_query"), "system.functions", ("origin = 'SQLUserDefined'",), ("name",))
+    return tuple(SqlFunction(text(row[0]), text(row[1])) for row in source.rows(query))
+
+
+def storage_policies(source: Source) -> frozenset[str]:
+    """The names of the server's storage policies."""
+    query = sql.select(("DISTINCT policy_name",), "system.storage_policies")
+    return frozenset(text(row[0]) for row in source.rows(query))
+
+
+def disks(source: Source) -> tuple[DiskState, ...]:
+    """The server's disks; their paths are those of its own machine."""
+    columns = ("name", "toString(type)", "path", "free_space", "total_space")
+    return tuple(
+        DiskState(text(name), text(kind), text(path), _limited(free), _limited(total))
+        for name, kind, path, free, total in source.rows(sql.select(columns, "system.disks"))
+    )
+
+
+def _databases(source: Source) -> dict[str, tuple[str, str]]:
+    where = (sql.none_of("name", sql.SYSTEM_DATABASES), sql.none_of("engine", _FOREIGN_DATABASES))
+    query = sql.select(("name", "engine", "toString(uuid)"), "system.databases", where)
+    return {text(row[0]): (text(row[1]), text(row[2])) for row in source.rows(query)}
+
+
+def _column_counts(source: Source, databases: Collection[str]) -> dict[TableName, int]:
+    where = (sql.one_of("database", databases),)
+    query = sql.select(("database", "table", "count()"), "system.columns", where) + " GROUP BY database, table"
+    return {TableName(text(row[0]), text(row[1])): integer(row[2]) for row in source.rows(query)}
+
+
+def _database_state(source: Source, name: str, engine: str, uuid: str) -> DatabaseState:
+    return DatabaseState(name, engine, uuid, text(source.value(sql.show_create_query(TableName(name, "")))))
+
+
+def _tables_query(source: Source, databases: Collection[str]) -> str:
+    there = source.columns("system.tables")
+    columns = [default if name in NEWER_COLUMNS and name not in there else name for name, default in COLUMNS.items()]
+    return sql.select(columns, "system.tables", ("NOT is_temporary", sql.one_of("database", databases)))
+
+
+def _parts_query(tables: Collection[TableState], inactive: bool, files: str) -> str:
+    owner = f"{sql.renamed('table', _stored_names(tables))} AS owner"
+    columns = ("database", owner, "partition_id", "name", "hash_of_all_files", "rows", "bytes_on_disk", files)
+    where = ["NOT startsWith(name, 'patch-')", sql.none_of("database", sql.SYSTEM_DATABASES)]
+    where += [] if inactive else ["active"]
+    where += _of_tables(tables)
+    return sql.select(columns, "system.parts", where, ("database", "owner", "partition_id", "name"))
+
+
+def _of_tables(tables: Collection[TableState]) -> list[str]:
+    if len(tables) > _LISTED:
+        return []
+    return [sql.tables_of(TableName(table.name.database, table.stored_as or table.name.table) for table in tables)]
+
+
+def _stored_names(tables: Collection[TableState]) -> dict[str, str]:
+    return {table.stored_as: table.name.table for table in tables if table.stored_as}
+
+
+def _name_queries(database: str, table: str, of: str, names: Collection[TableName]) -> Iterator[str]:
+    if len(names) > _LISTED:
+        yield sql.select((database, table), of)
+    elif names:
+        yield sql.select((database, table), of, (sql.tables_of(names, database, table),))
+
+
+def _may_back_up(source: Source) -> bool:
+    """CHECK GRANT (24.10) of everything, or of any database; on an older server only the attempt tells."""
+    query = sql.select(("name",), "system.databases", (sql.none_of("name", sql.SYSTEM_DATABASES),))
+    try:
+        if integer(source.value(sql.check_grant_query("BACKUP"))):
+            return True
+        names = [text(row[0]) for row in source.fetch(query)[:_ASKED_DATABASES]]
+        on = (f"{sql.quote_identifier(name)}.*" for name in names)
+        return any(integer(source.value(sql.check_grant_query("BACKUP", each))) for each in on)
+    except StatementFailed:
+        return True
+
+
+def _failed_mutation(source: Source, table: TableName) -> str:
+    where = ("NOT is_done", "latest_fail_reason != ''", sql.tables_of((table,)))
+    found = source.fetch(sql.select(("latest_fail_reason",), "system.mutations", where))
+    return text(found[0][0]) if found else ""
+
+
+def _limited(size: object) -> int:
+    """Object disks say 2^64 - 1 for no limit."""
+    number = integer(size)
+    return 0 if number >= 1 << 62 else number
