@@ -1,0 +1,279 @@
+"""What ``--json`` prints: one document per verb. Fields are only ever added; times are UTC, sizes bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from coldhouse.model import Snapshot, TableEntry
+
+if TYPE_CHECKING:
+    from coldhouse.operations.backup import BackupReceipt
+    from coldhouse.operations.init import RepositoryInfo
+    from coldhouse.operations.pin import Pin
+    from coldhouse.operations.proof import ProofRecord
+    from coldhouse.operations.restore import RestoreReport
+    from coldhouse.operations.show import SnapshotDetail
+
+
+class ErrorText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong: ``code`` is for programs, ``object`` the name of the damaged object, if one is."""
+
+    code: str
+    message: str
+    hint: str
+    object: str = ""
+
+
+class ErrorDocument(msgspec.Struct, frozen=True):
+    """The document of every verb that failed."""
+
+    error: ErrorText
+
+
+class RepositoryDocument(msgspec.Struct, frozen=True):
+    """The document of ``init``."""
+
+    repository: str
+    location: str
+    created: bool
+
+
+class SnapshotDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``backup``, and an element of the one of ``snapshots``."""
+
+    snapshot: str
+    parent: str | None
+    kind: str
+    source: str
+    started_at: str
+    finished_at: str
+    databases: int
+    tables: int
+    parts: int
+    files: int
+    rows: int
+    bytes_total: int
+    bytes_reused: int
+    bytes_new: int
+    bytes_sent: int
+    bytes_stored: int
+    objects_stored: int
+    location: str
+    server_version: str
+    tags: dict[str, str]
+    damaged_at_source: list[str]
+    warnings: list[str]
+    verified_at: str | None = None
+    verified_level: str | None = None
+    verified_in_part: bool = False
+    damage_found_at: str | None = None
+    pinned: bool = False
+    pin_reason: str = ""
+
+
+class BackupDocument(SnapshotDocument, frozen=True, kw_only=True):
+    """The document of ``backup``: the snapshot and how long it took."""
+
+    seconds: float
+
+
+class MutationText(msgspec.Struct, frozen=True):
+    """A mutation that was unfinished."""
+
+    id: str
+    command: str
+
+
+class TableDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A table in a snapshot: ``bytes`` = ``bytes_reused`` + ``bytes_new``."""
+
+    database: str
+    table: str
+    engine: str
+    parts: int
+    rows: int
+    bytes: int
+    bytes_reused: int
+    bytes_new: int
+    unfinished_mutations: list[MutationText]
+    damaged_at_source: list[str]
+
+
+class DetailDocument(SnapshotDocument, frozen=True, kw_only=True):
+    """The document of ``show``."""
+
+    functions: list[str]
+    contents: list[TableDocument]
+
+
+class RestoredTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A restored table under the name that it has now; ``restored_from`` is its name in the snapshot."""
+
+    database: str
+    table: str
+    restored_from: str
+    action: str
+    status: str
+    parts: int
+    bytes: int
+    rows_expected: int
+    rows_restored: int
+    note: str
+
+
+class TableMutation(msgspec.Struct, frozen=True):
+    """A mutation of a table that was unfinished when the snapshot was taken."""
+
+    database: str
+    table: str
+    id: str
+    command: str
+
+
+class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``restore``; of a dry run, what it would do."""
+
+    snapshot: str
+    dry_run: bool
+    tables: list[RestoredTable]
+    rows: int
+    bytes: int
+    seconds: float
+    unfinished_mutations: list[TableMutation]
+    left_out: list[str]
+    warnings: list[str]
+
+
+def repository(info: RepositoryInfo) -> RepositoryDocument:
+    """The document of a repository that was made."""
+    return RepositoryDocument(repository=info.id, location=info.url, created=info.created)
+
+
+def backup(receipt: BackupReceipt) -> BackupDocument:
+    """The document of a receipt."""
+    base = snapshot(receipt.snapshot, receipt.location)
+    warnings = list(dict.fromkeys([*receipt.snapshot.warnings, *receipt.warnings]))
+    damaged = list(dict.fromkeys([*receipt.snapshot.damaged, *receipt.damaged]))
+    fields = msgspec.structs.asdict(base) | {"warnings": warnings, "damaged_at_source": damaged}
+    return msgspec.convert(fields | {"seconds": round(receipt.seconds, 3)}, BackupDocument)
+
+
+def snapshots(
+    found: Iterable[Snapshot],
+    location: str,
+    proofs: Mapping[str, ProofRecord] | None = None,
+    pins: Mapping[str, Pin] | None = None,
+) -> list[SnapshotDocument]:
+    """The document of a listing; ``proofs`` and ``pins`` are what is known of each by its id."""
+    return [snapshot(one, location, (proofs or {}).get(one.id), (pins or {}).get(one.id)) for one in found]
+
+
+def snapshot(
+    found: Snapshot, location: str, record: ProofRecord | None = None, pin: Pin | None = None
+) -> SnapshotDocument:
+    """The document of one snapshot in the repository at ``location``; ``record`` tells of its verifications."""
+    account = found.accounting
+    proof = record.best if record else None
+    damaged_at = record.damaged_at if record else None
+    return SnapshotDocument(
+        snapshot=found.id,
+        parent=found.parent or None,
+        kind="full" if found.full else "incremental",
+        source=found.source.url,
+        started_at=utc(found.started),
+        finished_at=utc(found.finished),
+        databases=account.databases,
+        tables=account.tables,
+        parts=account.parts,
+        files=account.files,
+        rows=account.rows,
+        bytes_total=account.data,
+        bytes_reused=account.reused,
+        bytes_new=account.new,
+        bytes_sent=account.sent,
+        bytes_stored=account.stored,
+        objects_stored=account.objects,
+        location=location,
+        server_version=found.source.version,
+        tags=dict(sorted(found.tags.items())),
+        damaged_at_source=list(found.damaged),
+        warnings=list(found.warnings),
+        verified_at=utc(proof.at) if proof else None,
+        verified_level=proof.level if proof else None,
+        verified_in_part=proof.partial if proof else False,
+        damage_found_at=utc(damaged_at) if damaged_at else None,
+        pinned=pin is not None,
+        pin_reason=pin.reason if pin else "",
+    )
+
+
+def detail(found: SnapshotDetail, location: str) -> DetailDocument:
+    """The document of a snapshot with its tables."""
+    fields = msgspec.structs.asdict(snapshot(found.snapshot, location, found.record, found.pin))
+    contents = [_table(entry, found.snapshot.id) for entry in found.tables if entry.name.table]
+    functions = [function.name for function in found.snapshot.functions]
+    return msgspec.convert(fields | {"functions": functions, "contents": contents}, DetailDocument)
+
+
+def _table(entry: TableEntry, snapshot_id: str) -> TableDocument:
+    new = entry.new_bytes if entry.written_by == snapshot_id else 0
+    return TableDocument(
+        database=entry.name.database,
+        table=entry.name.table,
+        engine=entry.engine,
+        parts=entry.parts,
+        rows=entry.rows,
+        bytes=entry.bytes,
+        bytes_reused=entry.bytes - new,
+        bytes_new=new,
+        unfinished_mutations=[MutationText(mutation.id, mutation.command) for mutation in entry.mutations],
+        damaged_at_source=list(entry.damaged),
+    )
+
+
+def restore(report: RestoreReport) -> RestoreDocument:
+    """The document of a restore, or of what a dry run would do."""
+    tables = [
+        RestoredTable(
+            database=outcome.target.database,
+            table=outcome.target.table,
+            restored_from=str(outcome.name),
+            action=outcome.action,
+            status=outcome.status,
+            parts=outcome.parts,
+            bytes=outcome.bytes,
+            rows_expected=outcome.rows,
+            rows_restored=outcome.rows - outcome.rows_left_out if outcome.status == "restored" else 0,
+            note=outcome.note,
+        )
+        for outcome in report.tables
+    ]
+    moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
+    return RestoreDocument(
+        snapshot=report.snapshot.id,
+        dry_run=report.dry_run,
+        tables=tables,
+        rows=sum(outcome.rows - outcome.rows_left_out for outcome in moved),
+        bytes=sum(outcome.bytes for outcome in moved),
+        seconds=round(report.seconds, 3),
+        unfinished_mutations=[
+            TableMutation(name.database, name.table, mutation.id, mutation.command)
+            for name, mutation in report.mutations
+        ],
+        left_out=list(report.left_out),
+        warnings=list(report.warnings),
+    )
+
+
+def utc(moment: datetime) -> str:
+    """A time as the documents write it, to the second: 2026-11-23T08:30:00Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def encoded(document: msgspec.Struct | Sequence[msgspec.Struct]) -> str:
+    """A document as text, indented for people who look at it all the same."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -1,0 +1,215 @@
+"""The texts of receipts, listings and reports, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from coldhouse.cli.output import count, duration, facts, listed, local, size, table
+from coldhouse.model import Accounting, Snapshot, TableEntry
+
+if TYPE_CHECKING:
+    from coldhouse.operations.backup import BackupReceipt
+    from coldhouse.operations.pin import Pin
+    from coldhouse.operations.proof import ProofRecord
+    from coldhouse.operations.restore import RestoreReport
+    from coldhouse.operations.restore_plan import TableOutcome
+    from coldhouse.operations.show import SnapshotDetail
+
+
+def backup_receipt(receipt: BackupReceipt) -> list[str]:
+    """What a backup did: D = B + I first of all."""
+    snapshot = receipt.snapshot
+    damaged = list(dict.fromkeys([*snapshot.damaged, *receipt.damaged]))
+    heading = f"Backup complete: snapshot {snapshot.id}"
+    if not receipt.complete:
+        heading = f"Backup done IN PART: snapshot {snapshot.id}"
+    return [
+        heading,
+        "",
+        *facts(
+            [
+                ("kind", _kind(snapshot)),
+                ("source", f"{snapshot.source.url} (ClickHouse {snapshot.source.version})"),
+                ("location", receipt.location),
+                ("started", f"{local(snapshot.started)}, took {duration(receipt.seconds)}"),
+                ("tags", _tags(snapshot)),
+                ("holds", _holds(snapshot.accounting)),
+                ("sent", f"{size(snapshot.accounting.sent)} by ClickHouse"),
+                ("stored", _stored(snapshot.accounting)),
+            ]
+        ),
+        "",
+        *_equation(snapshot.accounting),
+        *_damaged(damaged),
+        *listed("Warnings:", list(dict.fromkeys([*snapshot.warnings, *receipt.warnings]))),
+    ]
+
+
+def snapshot_list(
+    snapshots: Sequence[Snapshot],
+    proofs: Mapping[str, ProofRecord] | None = None,
+    pins: Mapping[str, Pin] | None = None,
+) -> list[str]:
+    """A line for each snapshot, newest last; ``proofs`` and ``pins`` are what is known of each by its id."""
+    if not snapshots:
+        return ["No snapshots."]
+    rows = [
+        (
+            snapshot.id,
+            local(snapshot.started),
+            "full" if snapshot.full else "incremental",
+            f"{snapshot.accounting.tables:,}",
+            f"{snapshot.accounting.rows:,}",
+            size(snapshot.accounting.data),
+            size(snapshot.accounting.new),
+            snapshot.source.url,
+            _verified((proofs or {}).get(snapshot.id)),
+            "  ".join(filter(None, [_pinned((pins or {}).get(snapshot.id)), _tags(snapshot)]))
+            + ("  DAMAGED AT SOURCE" if snapshot.damaged else ""),
+        )
+        for snapshot in snapshots
+    ]
+    headings = ("SNAPSHOT", "TIME", "KIND", "TABLES", "ROWS", "DATA", "NEW", "SOURCE", "VERIFIED", "TAGS")
+    return [*table(headings, rows, right=(3, 4, 5, 6)), "", f"{count(len(snapshots), 'snapshot')}, newest last"]
+
+
+def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
+    """A snapshot and its tables, each with its data D, what was reused B and what was new I."""
+    snapshot = detail.snapshot
+    tables = [entry for entry in detail.tables if entry.name.table]
+    rows = [_table_row(entry, snapshot.id) for entry in tables]
+    headings = ("TABLE", "ENGINE", "PARTS", "ROWS", "D (DATA)", "B (REUSED)", "I (NEW)")
+    functions = [function.name for function in snapshot.functions]
+    return [
+        f"Snapshot {snapshot.id}",
+        "",
+        *facts(
+            [
+                ("kind", _kind(snapshot)),
+                ("source", snapshot.source.url),
+                ("host", f"{snapshot.source.host}, time zone {snapshot.source.timezone}"),
+                ("ClickHouse", snapshot.source.version),
+                ("location", location),
+                ("started", local(snapshot.started)),
+                ("finished", local(snapshot.finished)),
+                ("made by", snapshot.software),
+                ("verified", _verified(detail.record)),
+                ("pinned", _pinned(detail.pin).removeprefix("pinned: ")),
+                ("tags", _tags(snapshot)),
+                ("holds", _holds(snapshot.accounting)),
+                ("functions", ", ".join(functions)),
+                ("stored", _stored(snapshot.accounting)),
+            ]
+        ),
+        "",
+        *_equation(snapshot.accounting),
+        "",
+        *(table(headings, rows, right=range(2, 7)) if rows else ["It holds no tables."]),
+        *listed(
+            "Mutations that were unfinished when it was taken (restore --resubmit-mutations submits them again):",
+            [f"{entry.name}: {mutation.command}" for entry in tables for mutation in entry.mutations],
+        ),
+        *_damaged(list(snapshot.damaged)),
+        *listed("Warnings:", list(snapshot.warnings)),
+    ]
+
+
+def restore_report(report: RestoreReport, target: str) -> list[str]:
+    """What a restore did, or would do."""
+    moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
+    rows = sum(outcome.rows - outcome.rows_left_out for outcome in moved)
+    amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(sum(outcome.bytes for outcome in moved))}"
+    if report.dry_run:
+        heading = f"Dry run, nothing was changed. Snapshot {report.snapshot.id} would go to {target}: {amount}"
+    else:
+        state = "complete" if report.complete else "done IN PART"
+        heading = f"Restore {state}: snapshot {report.snapshot.id} to {target}: {amount} in {duration(report.seconds)}"
+    headings = ("TABLE", "FROM", "ACTION", "PARTS", "ROWS", "DATA", "STATUS", "NOTE")
+    lines = [_outcome_row(outcome) for outcome in report.tables]
+    again = "" if report.dry_run else " (--resubmit-mutations submits them again)"
+    return [
+        heading,
+        "",
+        *(table(headings, lines, right=(3, 4, 5)) if lines else ["No tables."]),
+        *listed("NOT restored:", list(report.left_out)),
+        *listed(
+            f"Mutations that were unfinished when the snapshot was taken{again}:",
+            [f"{name}: {mutation.command}" for name, mutation in report.mutations],
+        ),
+        *listed("Warnings:", list(report.warnings)),
+    ]
+
+
+def _equation(account: Accounting) -> list[str]:
+    """D = B + I, in bytes and in units."""
+    lines = table(
+        ("", "", "BYTES", "", ""),
+        [
+            ("  D", "data", f"{account.data:,}", size(account.data), "everything that the snapshot holds"),
+            ("  B", "reused", f"{account.reused:,}", size(account.reused), "already in the repository"),
+            ("  I", "new", f"{account.new:,}", size(account.new), "stored by this snapshot"),
+        ],
+        right=(2, 3),
+    )
+    return [f"  D = B + I: {account.data:,} = {account.reused:,} + {account.new:,} bytes", *lines[1:]]
+
+
+def _verified(record: ProofRecord | None) -> str:
+    if record is not None and record.damaged_at is not None:
+        return f"DAMAGE FOUND {local(record.damaged_at)}"
+    proof = record.best if record else None
+    if proof is None:
+        return "never"
+    return f"{proof.level}{' (in part)' if proof.partial else ''} {local(proof.at)}"
+
+
+def _pinned(pin: Pin | None) -> str:
+    if pin is None:
+        return ""
+    return f"pinned: {pin.reason}" if pin.reason else "pinned"
+
+
+def _kind(snapshot: Snapshot) -> str:
+    if snapshot.full:
+        return "full"
+    return f"incremental (reuses data of {snapshot.parent})" if snapshot.parent else "incremental"
+
+
+def _tags(snapshot: Snapshot) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(snapshot.tags.items()))
+
+
+def _holds(account: Accounting) -> str:
+    nouns = (
+        (account.databases, "database"),
+        (account.tables, "table"),
+        (account.parts, "part"),
+        (account.files, "file"),
+        (account.rows, "row"),
+    )
+    return ", ".join(count(number, noun) for number, noun in nouns)
+
+
+def _stored(account: Accounting) -> str:
+    return f"{size(account.stored)} in {count(account.objects, 'object')}, compressed and encrypted"
+
+
+def _damaged(damaged: Sequence[str]) -> list[str]:
+    return listed(
+        "DAMAGED AT THE SOURCE: these parts were stored as ClickHouse sent them, which is not as it once wrote them. "
+        "Check its disks; an older snapshot may hold them sound:",
+        damaged,
+    )
+
+
+def _table_row(entry: TableEntry, snapshot_id: str) -> tuple[str, ...]:
+    new = entry.new_bytes if entry.written_by == snapshot_id else 0
+    sizes = (size(entry.bytes), size(entry.bytes - new), size(new))
+    return (str(entry.name), entry.engine, f"{entry.parts:,}", f"{entry.rows:,}", *sizes)
+
+
+def _outcome_row(outcome: TableOutcome) -> tuple[str, ...]:
+    origin = str(outcome.name) if outcome.name != outcome.target else ""
+    numbers = (f"{outcome.parts:,}", f"{outcome.rows:,}", size(outcome.bytes))
+    return (str(outcome.target), origin, outcome.action, *numbers, outcome.status, outcome.note)

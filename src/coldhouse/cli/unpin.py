@@ -1,0 +1,28 @@
+"""``coldhouse unpin``."""
+
+from __future__ import annotations
+
+import click
+
+from coldhouse.cli import options
+from coldhouse.cli.output import print_json, print_text
+from coldhouse.cli.session import Session
+
+
+@click.command("unpin")
+@click.argument("snapshot")
+@options.repository
+@options.everywhere
+@click.pass_obj
+def command(session: Session, snapshot: str) -> None:
+    """Let a policy forget a snapshot again. SNAPSHOT is an id, the unique beginning of one, or `latest`."""
+    session.repository_url()
+    from coldhouse.cli import pin_output
+    from coldhouse.operations import pin
+
+    with session.repository() as repository:
+        change = pin.unpin(repository, snapshot)
+    if session.json:
+        print_json(pin_output.document(change))
+    else:
+        print_text(pin_output.text(change))

@@ -1,0 +1,262 @@
+"""Take a snapshot: look, compare, let ClickHouse send what is new, prove that it is stored, commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Literal
+
+from coldhouse.clickhouse import DatabaseState, Inventory, Selection, Source, inspect, open_source
+from coldhouse.errors import BackupFailed, StatementFailed, StorageFull, UsageError
+from coldhouse.events import Listener, Phase, Warned, silent
+from coldhouse.gateway import Gateway, GatewaySettings
+from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
+from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
+from coldhouse.operations.delivery import GONE, Delivery, Ends
+from coldhouse.operations.disks import data_paths, same_disk
+from coldhouse.operations.history import History
+from coldhouse.operations.own_state import recalling
+from coldhouse.operations.recording import Recorder, account
+from coldhouse.repository import PackSettings, Repository, new_snapshot_id
+from coldhouse.version import SOFTWARE
+
+LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOptions:
+    """What to back up and how; ``source`` is a URL and may hold a password.
+
+    ``checkpoint_bytes``: how much, about, would have to be sent again after a crash.
+    """
+
+    source: str = field(repr=False)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    full: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    patches: Literal["apply", "fail"] = "apply"
+    compression: str = "auto"
+    checkpoint_bytes: int = EVERY_BYTES
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReceipt:
+    """What a backup did: the committed snapshot, where it is, how long it took (seconds), what is not sound in it."""
+
+    snapshot: Snapshot
+    location: str
+    seconds: float
+    damaged: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for is in the snapshot, sound."""
+        return not self.damaged
+
+
+def run(repository: Repository, options: BackupOptions, listener: Listener = silent) -> BackupReceipt:
+    """Take one snapshot and return its receipt; nothing is visible in the repository before it is complete.
+
+    Raises SourceError where ClickHouse refuses, GatewayUnreachable where it cannot reach us, StorageError where the
+    repository fails, BackupFailed where the statement fails, Interrupted on Ctrl-C.
+    """
+    with (
+        open_source(options.source, create=False) as source,
+        recalling(repository, lambda text: listener(Warned(text))) as recalled,
+    ):
+        inspect.check_source(source)
+        for look in range(1, LOOKS + 1):
+            try:
+                return _Backup(recalled, source, options, listener).run()
+            except StatementFailed as error:
+                if error.clickhouse_code not in GONE or look == LOOKS:
+                    raise
+                listener(Warned("a table was dropped while the backup began; looking again"))
+    raise BackupFailed("the tables of the source keep changing", hint="repeat when no table is being dropped")
+
+
+class _Backup:
+    """One attempt; what it holds is what its steps share."""
+
+    def __init__(self, repository: Repository, source: Source, options: BackupOptions, listener: Listener) -> None:
+        self._repository = repository
+        self._source = source
+        self._options = options
+        self._listener = listener
+        self._started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._id = new_snapshot_id(self._started)
+        self._warnings: list[str] = []
+
+    def run(self) -> BackupReceipt:
+        self._listener(Phase("looking at the source"))
+        options = self._options
+        inventory = inspect.inventory(self._source, Selection(options.include, options.exclude))
+        self._refuse_nothing(inventory)
+        self._warn_of_shared_disk()
+        self._materialize_patches(inventory)
+        patterns = (options.include, options.exclude)
+        history = History.of(self._repository, self._source.identity, patterns, full=options.full)
+        plans = self._plan(inventory, history)
+        self._check_room(plans)
+        return self._receipt(self._store(inventory, plans, history))
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._listener(Warned(text))
+
+    def _refuse_nothing(self, inventory: Inventory) -> None:
+        selection = Selection(self._options.include, self._options.exclude)
+        databases = (TableName(database.name, "") for database in inventory.databases)
+        idle = selection.idle(frozenset((*databases, *(table.name for table in inventory.tables))))
+        if idle:
+            raise UsageError(
+                f"no table matches {', '.join(idle)}",
+                hint="patterns are database.table with * and ?; SHOW TABLES lists what is there",
+            )
+        for table in inventory.tables:
+            if table.caution:
+                self._warn(f"{table.name}: {table.caution}")
+        for name in inventory.refused:
+            self._warn(
+                f"{name} is not in the backup: BACKUP takes it for the inner table of a view, and no view has it; "
+                "give it another name if it is to be kept"
+            )
+
+    def _warn_of_shared_disk(self) -> None:
+        """A backup on the disk that it is to replace is lost with it."""
+        if same_disk(self._repository.url, data_paths(self._source)):
+            self._warn(
+                f"the repository {self._repository.url} is on the same disk as the data: "
+                "one broken disk would take both; keep a copy elsewhere"
+            )
+
+    def _materialize_patches(self, inventory: Inventory) -> None:
+        """BACKUP leaves patch parts out silently (ClickHouse issue 116677): apply them first, or refuse."""
+        waiting = inspect.unapplied_patches(self._source, [table.name for table in inventory.tables])
+        if waiting and self._options.patches == "fail":
+            raise BackupFailed(
+                f"lightweight updates are not yet applied in {', '.join(map(str, waiting))}; BACKUP would lose them",
+                hint="use --patches apply, or run ALTER TABLE ... APPLY PATCHES first",
+            )
+        for name in waiting:
+            self._listener(Phase(f"applying lightweight updates of {name}"))
+            inspect.apply_patches(self._source, name)
+        self._refuse_renames([table.name for table in inventory.tables])
+
+    def _refuse_renames(self, tables: Sequence[TableName]) -> None:
+        """The column of a RENAME that has not reached all parts would be empty after a restore, for ever."""
+        renaming = inspect.unfinished_renames(self._source, tables)
+        if renaming:
+            raise BackupFailed(
+                f"a RENAME COLUMN is unfinished in {', '.join(map(str, renaming))}; BACKUP would lose that column",
+                hint="repeat when system.mutations says that it is done, or back up the other tables with --exclude",
+            )
+
+    def _plan(self, inventory: Inventory, history: History) -> list[TablePlan]:
+        """Compare every table with what earlier snapshots hold; parts are read in one pass over system.parts."""
+        self._listener(Phase("comparing with the earlier snapshot"))
+        mutations = inspect.pending_mutations(self._source, [table.name for table in inventory.tables])
+        with_parts = [table for table in inventory.tables if table.kind is TableKind.PARTS]
+        listed = groupby(inspect.part_states(self._source, with_parts), key=lambda pair: pair[0])
+        ahead = next(listed, None)
+        plans: list[TablePlan] = []
+        for table in inventory.tables:
+            states: Iterator[PartState] = iter(())
+            mine = ahead is not None and ahead[0] == table.name
+            if ahead is not None and mine:
+                states = (state for _, state in ahead[1])
+            known = history.table(table)
+            plans.append(plan_table(table, states, known, mutations.get(table.name, ()), self._repository.page))
+            if mine:
+                ahead = next(listed, None)
+        return plans
+
+    def _check_room(self, plans: Sequence[TablePlan]) -> None:
+        """Stop before the work, not after hours of it, where the repository clearly has no room."""
+        free = self._repository.storage.free_space()
+        needed = sum(load.bytes for plan in plans for load in plan.send)
+        if free is None or needed <= free:
+            return
+        if needed > 2 * free:
+            raise StorageFull(
+                f"about {needed:,} bytes are to be stored and {free:,} are free at {self._repository.url}",
+                hint="make room there, or choose fewer tables with --table / --exclude",
+            )
+        self._warn(f"about {needed:,} bytes changed and {free:,} are free at {self._repository.url}: it may not fit")
+
+    def _store(self, inventory: Inventory, plans: Sequence[TablePlan], history: History) -> Snapshot:
+        """Let everything that is asked for be delivered and stored, then commit."""
+        entries: list[TableEntry] = []
+        settings = PackSettings(compression=self._options.compression)
+        with (
+            Gateway(self._options.gateway) as gateway,
+            self._repository.pack_writer(settings) as writer,
+            self._repository.draft(history.parent) as draft,
+        ):
+            recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
+            checkpoints = CheckpointWriter(
+                self._repository, self._source.identity, self._id, self._options.checkpoint_bytes
+            )
+            delivery = Delivery(
+                Ends(self._source, self._repository, writer, gateway, checkpoints, recalled),
+                batches(plans),
+                history,
+                {table.name: table for table in inventory.tables},
+                self._listener,
+            )
+            recorder = Recorder(self._repository, draft, delivery, self._id)
+            for item in _in_order(inventory, plans):
+                entries.append(
+                    recorder.database(item, history.database(item.name))
+                    if isinstance(item, DatabaseState)
+                    else recorder.table(item)
+                )
+            self._listener(Phase("proving that everything is stored"))
+            writer.flush()
+            accounting = account(entries, self._id)
+            accounting = replace(accounting, sent=delivery.sent, stored=writer.stored_bytes, objects=writer.objects)
+            snapshot = draft.commit(self._root(inventory, accounting, entries, history))
+            checkpoints.forget()
+            forget_recalled(self._repository, recalled)
+            return snapshot
+
+    def _root(
+        self, inventory: Inventory, accounting: Accounting, entries: Sequence[TableEntry], history: History
+    ) -> Snapshot:
+        return Snapshot(
+            id=self._id,
+            started=self._started,
+            finished=datetime.now(UTC),
+            source=self._source.info(),
+            parent=history.parent.id if history.parent else "",
+            tags=dict(self._options.tags),
+            accounting=accounting,
+            catalog=(),
+            functions=inventory.functions,
+            damaged=tuple(f"{entry.name} {part}" for entry in entries for part in entry.damaged),
+            warnings=tuple(self._warnings),
+            software=SOFTWARE,
+            include=self._options.include,
+            exclude=self._options.exclude,
+        )
+
+    def _receipt(self, snapshot: Snapshot) -> BackupReceipt:
+        return BackupReceipt(
+            snapshot, self._repository.url, time.monotonic() - self._clock, snapshot.damaged, snapshot.warnings
+        )
+
+
+def _in_order(inventory: Inventory, plans: Sequence[TablePlan]) -> list[DatabaseState | TablePlan]:
+    """Databases and tables in the order in which a catalog holds them: a database just before its tables."""
+    items: list[DatabaseState | TablePlan] = [*inventory.databases, *plans]
+    return sorted(
+        items, key=lambda item: TableName(item.name, "") if isinstance(item, DatabaseState) else item.table.name
+    )

@@ -1,0 +1,241 @@
+"""What a backup will ask ClickHouse for, decided from values alone: what changed, and in which statements it is sent.
+
+A table is compared with what an earlier snapshot holds of it page by page, then partition by partition. Partitions are
+the unit because ClickHouse's BACKUP can be asked for one, and because merges and mutations never cross them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from coldhouse.clickhouse import TableState
+from coldhouse.model import Mutation, PageRef, PartState, TableEntry, TableKind, TableName
+from coldhouse.repository import Page, digest_of_states
+
+#: How many files a part is taken to have where the source does not say.
+USUAL_FILES = 10
+
+#: Files in one BACKUP statement, about: it bounds the memory that its list of files takes here and in ClickHouse.
+FILES_PER_STATEMENT = 200_000
+TABLES_PER_STATEMENT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLoad:
+    """A partition to send: how many files it has, about, and its bytes at the source."""
+
+    id: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPage:
+    """A page of an earlier snapshot, and which of its partitions are still as they were (None: all)."""
+
+    page: PageRef
+    partitions: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What happens to one table: ``known`` is what an earlier snapshot holds of it.
+
+    ``kept`` pages are taken over by reference; ``send`` are the partitions to ask for, all of the table if ``whole``.
+    A table with nothing to send and nothing new to record is ``carried`` as it is.
+    """
+
+    table: TableState
+    known: TableEntry | None
+    mutations: tuple[Mutation, ...]
+    kept: tuple[KeptPage, ...] = ()
+    send: tuple[PartitionLoad, ...] = ()
+    whole: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether ClickHouse has to send anything for this table."""
+        return self.whole or bool(self.send)
+
+    @property
+    def carried(self) -> bool:
+        """Whether the earlier snapshot's entry is right as it stands."""
+        known = self.known
+        return (
+            known is not None
+            and not self.asks
+            and known.name == self.table.name
+            and known.mutations == self.mutations
+            and len(self.kept) == len(known.pages)
+            and all(kept.partitions is None for kept in self.kept)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One table of a BACKUP statement: all of it (``partitions`` is None), or these partitions."""
+
+    table: TableName
+    partitions: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One BACKUP statement."""
+
+    items: tuple[BatchItem, ...]
+    bytes: int
+
+
+def plan_table(
+    table: TableState,
+    states: Iterable[PartState],
+    known: TableEntry | None,
+    mutations: tuple[Mutation, ...],
+    load: Callable[[PageRef], Page],
+) -> TablePlan:
+    """Compare a table with what is known of it and say what to keep and what to send.
+
+    ``states`` are its active parts ordered by (partition, name); ``load`` reads a page, and is called only for pages
+    whose digest no longer matches.
+    """
+    redefined = known is None or known.inspected != table.inspected or known.name != table.name
+    if redefined or (known is not None and known.damaged) or table.kind is TableKind.FILES:
+        loads = tuple(_load(part_id, list(group)) for part_id, group in _by_partition(states))
+        return TablePlan(table, known, mutations, send=loads, whole=True)
+    if table.kind is TableKind.DEFINITION or known is None:
+        return TablePlan(table, known, mutations)
+    kept: list[KeptPage] = []
+    send: list[PartitionLoad] = []
+    for run, now in _along_pages(known.pages, states):
+        if run and _untouched(run, now):
+            kept += [KeptPage(page) for page in run]
+            continue
+        same, changed = _compare(_partitions_of([load(page) for page in run]), now)
+        if same:
+            kept += [KeptPage(page, frozenset(same)) for page in run]
+        send += [_load(part_id, parts) for part_id, parts in changed]
+    whole = bool(send) and not kept
+    return TablePlan(table, known, mutations, tuple(kept), tuple(send), whole)
+
+
+def _untouched(run: Sequence[PageRef], now: Sequence[PartState]) -> bool:
+    """Whether the pages of a run hold exactly these states, sound and with known hashes."""
+    if sum(page.parts for page in run) != len(now):
+        return False
+    start = 0
+    for page in run:
+        states = now[start : start + page.parts]
+        if page.damaged or not all(state.hash for state in states) or digest_of_states(states) != page.digest:
+            return False
+        start += page.parts
+    return True
+
+
+def _compare(
+    before: dict[str, list[PartState]], now: Sequence[PartState]
+) -> tuple[list[str], list[tuple[str, list[PartState]]]]:
+    """Split the partitions that exist now into those equal to ``before`` and those that are not."""
+    same: list[str] = []
+    changed: list[tuple[str, list[PartState]]] = []
+    for part_id, group in _by_partition(now):
+        parts = list(group)
+        if before.get(part_id) == parts and all(state.hash for state in parts):
+            same.append(part_id)
+        else:
+            changed.append((part_id, parts))
+    return same, changed
+
+
+def _along_pages(
+    pages: Sequence[PageRef], states: Iterable[PartState]
+) -> Iterator[tuple[list[PageRef], list[PartState]]]:
+    """Walk the known pages and the states of now side by side, range by range.
+
+    Pages that end with the same partition form one range (a partition too large for one page); states after the last
+    page come with no page at all.
+    """
+    runs = deque(list(group) for _, group in groupby(pages, key=lambda page: page.last))
+    current: list[PartState] = []
+    for state in states:
+        while runs and state.partition > runs[0][-1].last:
+            yield runs.popleft(), current
+            current = []
+        current.append(state)
+    for run in runs:
+        yield run, current
+        current = []
+    if current:
+        yield [], current
+
+
+def _partitions_of(pages: Sequence[Page]) -> dict[str, list[PartState]]:
+    """The states that pages hold, by partition; one with damaged files counts as not held, so that it is sent again."""
+    found: dict[str, list[PartState]] = {}
+    for page in pages:
+        for state in page.states():
+            found.setdefault(state.partition, []).append(state)
+    for page in pages:
+        for part in page.parts() if page.has_damage else ():
+            if any(file.damaged for file in part.files):
+                found.pop(part.state.partition, None)
+    return found
+
+
+def _by_partition(states: Iterable[PartState]) -> Iterator[tuple[str, Iterator[PartState]]]:
+    return groupby(states, key=lambda state: state.partition)
+
+
+def _load(part_id: str, parts: Sequence[PartState]) -> PartitionLoad:
+    files = sum(state.files or USUAL_FILES for state in parts)
+    return PartitionLoad(part_id, files, sum(state.bytes for state in parts))
+
+
+def batches(plans: Iterable[TablePlan], *, files: int = FILES_PER_STATEMENT) -> list[Batch]:
+    """Put what the plans ask for into as few statements as the limits allow, in the order of the plans.
+
+    A table is asked for as a whole where it fits, because BACKUP then takes all of it at one moment; a larger one is
+    asked for partition by partition.
+    """
+    result: list[Batch] = []
+    items: list[BatchItem] = []
+    weight = size = 0
+    for item, item_files, item_bytes in _items(plans, files):
+        if items and (
+            weight + item_files > files or len(items) >= TABLES_PER_STATEMENT or items[-1].table == item.table
+        ):
+            result.append(Batch(tuple(items), size))
+            items, weight, size = [], 0, 0
+        items.append(item)
+        weight += item_files
+        size += item_bytes
+    if items:
+        result.append(Batch(tuple(items), size))
+    return result
+
+
+def _items(plans: Iterable[TablePlan], limit: int) -> Iterator[tuple[BatchItem, int, int]]:
+    for plan in plans:
+        if not plan.asks:
+            continue
+        files = sum(load.files for load in plan.send)
+        if plan.whole and files <= limit:
+            yield BatchItem(plan.table.name), files, sum(load.bytes for load in plan.send)
+            continue
+        chosen: list[PartitionLoad] = []
+        weight = 0
+        for load in plan.send:
+            if chosen and weight + load.files > limit:
+                yield _some(plan, chosen)
+                chosen, weight = [], 0
+            chosen.append(load)
+            weight += load.files
+        yield _some(plan, chosen)
+
+
+def _some(plan: TablePlan, loads: Sequence[PartitionLoad]) -> tuple[BatchItem, int, int]:
+    item = BatchItem(plan.table.name, tuple(load.id for load in loads))
+    return item, sum(load.files for load in loads), sum(load.bytes for load in loads)

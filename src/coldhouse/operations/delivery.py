@@ -1,0 +1,211 @@
+"""The statements of a backup, run one after the other when the table they bring is asked for.
+
+So that memory holds what one statement brings, whatever the size of the database.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from coldhouse.cityhash import file_hash
+from coldhouse.clickhouse import (
+    BackupElement,
+    BackupRequest,
+    OperationState,
+    Source,
+    TableState,
+    inspect,
+    statements,
+)
+from coldhouse.errors import BackupFailed, StatementFailed
+from coldhouse.events import Listener, Phase, Progress
+from coldhouse.gateway import Address, Gateway, IngestSession
+from coldhouse.model import FileEntry, PackRef, TableName
+from coldhouse.operations import transfer
+from coldhouse.operations.backup_plan import Batch, BatchItem
+from coldhouse.operations.checkpoint import CheckpointWriter, Recalled
+from coldhouse.operations.history import History
+from coldhouse.operations.known_files import KnownFiles
+from coldhouse.operations.reaching import place_of, reach_gateway
+from coldhouse.operations.transfer import ReceivedTable
+from coldhouse.operations.watching import run_to_end
+from coldhouse.repository import PackWriter, Page, Repository
+
+#: Objects up to this size are looked at for definitions (.sql); a definition is a few kilobytes.
+DEFINITION_STARTS = (b"CREATE ", b"ATTACH ")
+
+#: The digits of the largest number of rows, and a line break.
+LONGEST_COUNT = 22
+
+#: ClickHouse's codes for "no such table / database": it was dropped between our look and the BACKUP.
+GONE = frozenset({60, 81, 218})
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a delivery goes between."""
+
+    source: Source
+    repository: Repository
+    writer: PackWriter
+    gateway: Gateway
+    checkpoints: CheckpointWriter
+    recalled: Recalled
+
+
+class Delivery:
+    """Hands out tables as ClickHouse delivers them, in the order of the batches."""
+
+    def __init__(
+        self,
+        ends: Ends,
+        batches: Sequence[Batch],
+        history: History,
+        states: Mapping[TableName, TableState],
+        listener: Listener,
+    ) -> None:
+        self._source = ends.source
+        self._repository = ends.repository
+        self._writer = ends.writer
+        self._gateway = ends.gateway
+        self._checkpoints = ends.checkpoints
+        self._recalled = ends.recalled
+        self._waiting = deque(batches)
+        self._history = history
+        self._states = states
+        self._listener = listener
+        self._ready: dict[TableName, ReceivedTable] = {}
+        self._total = sum(batch.bytes for batch in batches)
+        self._done = 0
+        self._reached = False
+        self._shared_packs: dict[bytes, PackRef] = {}
+        self.sent = 0
+
+    def of(self, table: TableName) -> Iterator[ReceivedTable]:
+        """The table as its statements bring it: once, or once for each statement that it was split into."""
+        while True:
+            if table in self._ready:
+                yield self._ready.pop(table)
+            if not self._waiting or all(item.table != table for item in self._waiting[0].items):
+                return
+            self._ready = self._run(self._waiting.popleft())
+
+    def learn_packs(self, packs: Mapping[bytes, PackRef]) -> None:
+        """Remember packs of earlier snapshots that the new one shares."""
+        self._shared_packs.update(packs)
+
+    def pack(self, pack_id: bytes) -> PackRef:
+        """The pack of this id, whether it was written now or is shared. Raises KeyError for any other."""
+        shared = self._shared_packs.get(pack_id)
+        return shared if shared is not None else self._writer.pack(pack_id)
+
+    def _run(self, batch: Batch) -> dict[TableName, ReceivedTable]:
+        self._reach_gateway_once()
+        known = KnownFiles(self._known_pages(batch), self._known_definitions(batch), self._recalled)
+        self.learn_packs(known.packs)
+        base = transfer.base_document(known) if len(known) else b""
+        session = IngestSession(
+            self._writer,
+            base=(lambda: base) if base else None,
+            verify=lambda content, arrived: transfer.check_document(content, arrived, known),
+            keep=_is_kept,
+        )
+        address = self._gateway.open_ingest(session)
+        try:
+            self._statement(batch, session, address, with_base=bool(base))
+        finally:
+            self._gateway.close(address)
+        self._writer.flush()
+        self._checkpoints.end_statement(session, self._writer)
+        self._done += batch.bytes
+        self.sent += session.received_bytes
+        tables = [self._states[item.table] for item in batch.items]
+        return transfer.gather(
+            session,
+            known,
+            lambda: inspect.part_states(self._source, tables, inactive=True),
+            _row_texts(session, known),
+        )
+
+    def _reach_gateway_once(self) -> None:
+        if self._reached:
+            return
+        reach_gateway(self._source, self._gateway)
+        self._reached = True
+
+    def _statement(self, batch: Batch, session: IngestSession, address: Address, *, with_base: bool) -> None:
+        """Run BACKUP to its end; whatever goes wrong, no late PUT of it is taken any more."""
+        request = BackupRequest(
+            id=f"coldhouse-{uuid4()}",
+            elements=tuple(_element(item) for item in batch.items),
+            to=place_of(address, "data"),
+            base=place_of(address, "base") if with_base else None,
+        )
+        self._listener(Phase(f"ClickHouse sends {_named(batch.items)}"))
+        statements.start_backup(self._source, request)
+        ended = run_to_end(
+            self._source,
+            request.id,
+            lambda _: self._look(session),
+            lambda: session.refuse("the backup was interrupted"),
+        )
+        if session.error is not None:
+            raise session.error
+        if ended.state is OperationState.FAILED and ended.error_code in GONE:
+            raise StatementFailed(f"ClickHouse could not back up: {ended.error}", clickhouse_code=ended.error_code)
+        if ended.state is not OperationState.DONE or session.document is None:
+            raise BackupFailed(
+                f"ClickHouse could not finish the backup: {ended.error or 'it sent no list of files'}",
+                hint="no snapshot was made; repeat the backup when the cause is gone",
+            )
+
+    def _look(self, session: IngestSession) -> None:
+        self._listener(Progress(self._done + session.received_bytes, self._total))
+        self._checkpoints.look(session, self._writer)
+
+    def _known_pages(self, batch: Batch) -> Iterator[Page]:
+        """What earlier snapshots hold of the tables (and partitions) of a statement."""
+        for item in batch.items:
+            entry = self._history.table(self._states[item.table])
+            for page in entry.pages if entry else ():
+                if item.partitions is None or any(page.first <= each <= page.last for each in item.partitions):
+                    yield self._repository.page(page)
+
+    def _known_definitions(self, batch: Batch) -> Iterator[str]:
+        for item in batch.items:
+            entry = self._history.table(self._states[item.table])
+            if entry is not None:
+                yield entry.definition
+
+
+def _is_kept(body: bytes) -> bool:
+    """Whether a file is also kept in memory: a definition, or a number such as a count.txt holds."""
+    return body.startswith(DEFINITION_STARTS) or (len(body) <= LONGEST_COUNT and body.strip().isdigit())
+
+
+def _row_texts(session: IngestSession, known: KnownFiles) -> Callable[[FileEntry], str]:
+    """What count.txt files hold: as they came now, or from a known part that has the same.
+
+    Nothing is read back from the repository, because not every key can.
+    """
+    texts: dict[tuple[int, bytes], str] = {}
+
+    def read(file: FileEntry) -> str:
+        if not texts:
+            small = (body for body in session.kept.values() if len(body) <= LONGEST_COUNT)
+            texts.update(((len(body), file_hash(body)), body.decode("ascii", "replace")) for body in small)
+        key = (file.size, file.checksum)
+        return texts[key] if key in texts else str(known.part_rows(key) or "")
+
+    return read
+
+
+def _element(item: BatchItem) -> BackupElement:
+    return BackupElement(item.table, item.partitions or ())
+
+
+def _named(items: Sequence[BatchItem]) -> str:
+    return str(items[0].table) if len(items) == 1 else f"{len(items)} tables"

@@ -1,0 +1,22 @@
+"""Make a repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coldhouse.operations.opening import create_at
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryInfo:
+    """A repository: where it is (without credentials) and its id."""
+
+    url: str
+    id: str
+    created: bool
+
+
+def create(repo_url: str, passphrase: str) -> RepositoryInfo:
+    """Make a new repository at a folder or bucket URL. Raises RepositoryExists, StorageError."""
+    with create_at(repo_url, passphrase) as repository:
+        return RepositoryInfo(repository.url, repository.id, created=True)

@@ -1,0 +1,65 @@
+"""Open a repository by its URL, or make one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coldhouse import repository, storage
+from coldhouse.repository import Credential, Repository
+from coldhouse.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many bytes per second may go up to a store and come down from it; 0 is no limit."""
+
+    upload: int = 0
+    download: int = 0
+
+
+NO_LIMITS = Limits()
+
+
+def store_at(url: str, limits: Limits = NO_LIMITS) -> Storage:
+    """The store at a folder or bucket URL, which keeps within the limits. Raises UsageError."""
+    store = storage.open_storage(url)
+    if limits == NO_LIMITS:
+        return store
+    from coldhouse.storage.throttled import throttled
+
+    return throttled(store, upload=limits.upload, download=limits.download)
+
+
+def open_at(repo_url: str, credential: Credential, limits: Limits = NO_LIMITS) -> Repository:
+    """Open the repository at a folder or bucket URL; use it as a context manager, or close it.
+
+    Raises NoRepository, WrongPassphrase, Corruption, StorageError.
+    """
+    store = store_at(repo_url, limits)
+    try:
+        return repository.open_repository(store, credential)
+    except BaseException:
+        store.close()
+        raise
+
+
+def read_credential(kind: str, text: str, origin: str) -> Credential:
+    """What the text of a "key file", "identity file" or "recovery file" opens with; ``origin`` names it in errors.
+
+    Raises UsageError.
+    """
+    if kind == "key file":
+        return repository.read_key_file(text, origin)
+    if kind == "identity file":
+        return repository.read_identity(text, origin)
+    return repository.read_key_lines(text, origin)
+
+
+def create_at(repo_url: str, passphrase: str) -> Repository:
+    """Make a new repository at a folder or bucket URL and open it. Raises RepositoryExists, StorageError."""
+    store = storage.open_storage(repo_url)
+    try:
+        return repository.init(store, passphrase)
+    except BaseException:
+        store.close()
+        raise

@@ -1,0 +1,339 @@
+"""Bring back tables of a snapshot: choose, plan, let ClickHouse read them through the gateway, compare."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+
+from coldhouse.clickhouse import Selection, Source, changes, definition, inspect, open_source, statements
+from coldhouse.errors import (
+    ColdhouseError,
+    Corruption,
+    NoSuchSnapshot,
+    RestoreFailed,
+    SourceError,
+    StatementFailed,
+    StorageError,
+    UsageError,
+)
+from coldhouse.events import Listener, Phase, Warned, silent
+from coldhouse.gateway import Gateway, GatewaySettings
+from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
+from coldhouse.operations.reaching import reach_gateway
+from coldhouse.operations.renaming import Renaming
+from coldhouse.operations.restore_note import RestoreNote
+from coldhouse.operations.restore_plan import (
+    Existing,
+    PartitionShare,
+    RestorePlan,
+    TableOutcome,
+    TableStep,
+    choose,
+    plan_restore,
+)
+from coldhouse.operations.restore_table import TableRestore, Workplace
+from coldhouse.operations.resubmitting import resubmit
+from coldhouse.operations.survivors import Survivors
+from coldhouse.repository import Repository
+
+__all__ = ["RestoreOptions", "RestoreReport", "TableOutcome", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """What to restore and where to; ``target`` is a URL and may hold a password.
+
+    Either ``snapshot`` (an id, a unique prefix, "latest") or ``at`` (the newest snapshot not later than it) is given.
+    ``skip_damaged``: what the repository cannot give back any more is left out instead of ending the restore.
+    """
+
+    target: str = field(repr=False)
+    snapshot: str = ""
+    at: datetime | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    partitions: tuple[tuple[TableName, str], ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    schema_only: bool = False
+    existing: Existing = "fail"
+    dry_run: bool = False
+    resubmit_mutations: bool = False
+    skip_damaged: bool = False
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """How to restore into an engine that is thrown away afterwards, to see whether it works.
+
+    ``prepare`` makes of an entry what such an engine can have; a table (or function) that ``failed`` does not end the
+    rest; nothing is noted for a repeat, and row counts must be exact.
+    """
+
+    prepare: Callable[[TableEntry], TableEntry]
+    failed: Callable[[str, ColdhouseError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a restore did, or with ``dry_run`` would do; ``left_out`` names what was damaged, at the source or since."""
+
+    snapshot: Snapshot
+    tables: tuple[TableOutcome, ...]
+    warnings: tuple[str, ...]
+    mutations: tuple[tuple[TableName, Mutation], ...]
+    left_out: tuple[str, ...]
+    seconds: float
+    dry_run: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for is back."""
+        return not self.left_out
+
+
+def run(
+    repository: Repository, options: RestoreOptions, listener: Listener = silent, rehearsal: Rehearsal | None = None
+) -> RestoreReport:
+    """Restore tables of a snapshot and return the report.
+
+    Raises NoSuchSnapshot, UsageError, TargetExists (nothing touched), Corruption (naming the object), SourceError,
+    RestoreFailed, Interrupted; after those the same call continues where this one ended.
+    """
+    snapshot = _chosen_snapshot(repository, options)
+    with open_source(options.target) as target:
+        return _Restore(repository, snapshot, target, options, listener, rehearsal).run()
+
+
+def _chosen_snapshot(repository: Repository, options: RestoreOptions) -> Snapshot:
+    if bool(options.snapshot) == (options.at is not None):
+        raise UsageError("say which snapshot: its id, or --at TIME", hint="coldhouse snapshots lists them")
+    if options.at is None:
+        return repository.find(options.snapshot)
+    for snapshot_id in reversed(repository.snapshot_ids()):
+        snapshot = repository.snapshot(snapshot_id)
+        if snapshot.finished <= options.at:
+            return snapshot
+    raise NoSuchSnapshot(
+        f"no snapshot was complete at {options.at.isoformat()}", hint="coldhouse snapshots lists what there is"
+    )
+
+
+class _Restore:
+    """One restore; what it holds is what its steps share."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        snapshot: Snapshot,
+        target: Source,
+        options: RestoreOptions,
+        listener: Listener,
+        rehearsal: Rehearsal | None,
+    ) -> None:
+        self._repository = repository
+        self._snapshot = snapshot
+        self._target = target
+        self._options = options
+        self._listener = listener
+        self._rehearsal = rehearsal
+        self._clock = time.monotonic()
+        self._warnings: list[str] = []
+        self._renaming = Renaming.parse(options.renames)
+        self._survivors = Survivors(repository) if options.skip_damaged else None
+        self._note = RestoreNote(repository if rehearsal is None else None, self._key())
+
+    def run(self) -> RestoreReport:
+        self._listener(Phase("reading the snapshot"))
+        wanted = self._wanted_partitions()
+        selection = Selection(self._options.include, self._options.exclude)
+        chosen = choose(self._entries(), selection, wanted)
+        plan = self._plan(chosen, wanted)
+        if self._options.dry_run:
+            return self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
+        self._stop_leftovers()
+        self._note.begin(frozenset(step.target for step in plan.tables if step.action == "create"))
+        try:
+            tables, left_out = self._restore(plan, chosen)
+        except BaseException:
+            self._keep_what_was_made(plan)
+            raise
+        self._resubmit(plan)
+        self._forget()
+        return self._report(plan, tables, left_out)
+
+    def _forget(self) -> None:
+        """Everything is back: that the note of it cannot be removed makes no failure of it."""
+        try:
+            self._note.finish()
+        except StorageError as error:
+            self._warn(f"the restore is complete, but its note in the repository could not be removed: {error.message}")
+
+    def _keep_what_was_made(self, plan: RestorePlan) -> None:
+        """After a failure only tables that are there now are ours: one that somebody creates later is not.
+
+        Tables that stand beside others, to replace or join them, are found again by the id of the note.
+        """
+        beside = any(step.action in ("replace", "append") for step in plan.tables)
+        try:
+            self._note.narrow(inspect.exists(self._target, self._note.creating), keep=beside)
+        except (SourceError, StorageError) as error:
+            self._listener(Warned(f"what this restore has begun could not be noted: {error.message}"))
+
+    def _entries(self) -> Iterator[TableEntry]:
+        reader = self._survivors or self._repository
+        entries = reader.entries(self._snapshot)
+        return entries if self._rehearsal is None else map(self._rehearsal.prepare, entries)
+
+    @contextmanager
+    def _rehearsed(self, what: str) -> Iterator[None]:
+        """In a rehearsal, a failure of ClickHouse or damage is told and does not end the rest."""
+        try:
+            yield
+        except (Corruption, RestoreFailed, StatementFailed) as error:
+            if self._rehearsal is None:
+                raise
+            self._rehearsal.failed(what, error)
+
+    def _key(self) -> str:
+        """The same for a repeat of the same restore, and for nothing else."""
+        options = self._options
+        asked = (
+            self._target.identity,
+            self._snapshot.id,
+            options.include,
+            options.exclude,
+            options.partitions,
+            options.renames,
+            options.schema_only,
+            options.existing,
+        )
+        return hashlib.sha256(repr(asked).encode()).hexdigest()
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._listener(Warned(text))
+
+    def _wanted_partitions(self) -> dict[TableName, frozenset[str]]:
+        wanted: dict[TableName, frozenset[str]] = {}
+        for name, partition in self._options.partitions:
+            wanted[name] = wanted.get(name, frozenset()) | {partition}
+        return wanted
+
+    def _plan(self, chosen: list[TableEntry], wanted: Mapping[TableName, frozenset[str]]) -> RestorePlan:
+        targets = [self._renaming.of(entry.name) for entry in chosen]
+        databases = [TableName(target.database, "") for target in targets]
+        there = inspect.exists(self._target, frozenset((*targets, *databases)))
+        plan = plan_restore(
+            chosen,
+            self._renaming,
+            there,
+            self._options.existing,
+            {entry.name: self._share(entry, wanted[entry.name]) for entry in chosen if entry.name in wanted},
+            schema_only=self._options.schema_only,
+            ours=self._note.creating,
+        )
+        return replace(plan, tables=tuple(map(self._with_known_policy, plan.tables)))
+
+    def _with_known_policy(self, step: TableStep) -> TableStep:
+        """A table on disks that the target does not have comes back on the target's own."""
+        named = definition.storage_policy(step.entry.definition)
+        if step.action == "skip" or not named or named in self._policies:
+            return step
+        self._warn(f"{step.target}: the target has no storage policy {named}; the table gets the target's default one")
+        elsewhere = replace(step.entry, definition=definition.without_storage_policy(step.entry.definition))
+        return replace(step, entry=elsewhere)
+
+    @cached_property
+    def _policies(self) -> frozenset[str]:
+        return inspect.storage_policies(self._target)
+
+    def _share(self, entry: TableEntry, partitions: frozenset[str]) -> tuple[frozenset[str], PartitionShare]:
+        """How much the partitions of a table hold. Raises UsageError for one that the snapshot does not have."""
+        parts = list((self._survivors or self._repository).parts(entry, partitions))
+        missing = partitions - {part.state.partition for part in parts}
+        if missing:
+            known = sorted({page.first for page in entry.pages} | {page.last for page in entry.pages})
+            raise UsageError(
+                f"{entry.name} has no partition with the id {', '.join(sorted(missing))} in this snapshot",
+                hint=f"ids are those of system.parts.partition_id, here from {known[0]} to {known[-1]}"
+                if known
+                else "the table was empty",
+            )
+        size = sum(file.size for part in parts for file in part.files)
+        return partitions, PartitionShare(len(parts), sum(part.state.rows for part in parts), size)
+
+    def _stop_leftovers(self) -> None:
+        """A run of this restore that was killed may have left its statement running in the server."""
+        for operation in changes.running_operations(self._target, self._note.id):
+            self._listener(Phase("stopping what an earlier run of this restore left behind"))
+            statements.cancel(self._target, operation)
+
+    def _make_room(self, plan: RestorePlan) -> None:
+        """Create databases and SQL functions that are not there."""
+        for database in plan.databases:
+            if not changes.create_database(self._target, database.name, database.definition):
+                self._warn(f"database {database.name} was created with the server's default engine")
+        known = {function.name for function in inspect.functions(self._target)}
+        for function in self._snapshot.functions:
+            if function.name not in known:
+                with self._rehearsed(f"function {function.name}"):
+                    changes.create_function(self._target, function)
+
+    def _restore(self, plan: RestorePlan, chosen: list[TableEntry]) -> tuple[tuple[TableOutcome, ...], tuple[str, ...]]:
+        entries = {step.entry.name: step.entry for step in plan.tables}
+        with Gateway(self._options.gateway) as gateway, self._repository.pack_reader() as reader:
+            reach_gateway(self._target, gateway)
+            self._make_room(plan)
+            restore = TableRestore(
+                Workplace(
+                    repository=self._repository,
+                    target=self._target,
+                    gateway=gateway,
+                    reader=reader,
+                    note=self._note,
+                    renaming=self._renaming,
+                    entries=entries.get,
+                    listener=self._listener,
+                    schema_only=self._options.schema_only,
+                    total=plan.bytes,
+                    exact=self._rehearsal is not None,
+                    survivors=self._survivors,
+                )
+            )
+            outcomes = []
+            for step in plan.tables:
+                with self._rehearsed(str(step.entry.name)):
+                    outcomes.append(restore.run(step))
+        return tuple(outcomes), tuple(restore.left_out)
+
+    def _resubmit(self, plan: RestorePlan) -> None:
+        """Unfinished mutations are not part of a RESTORE: say so, or submit them again if asked."""
+        for step in plan.tables:
+            if step.action == "skip" or not step.entry.mutations:
+                continue
+            if self._options.resubmit_mutations:
+                parts = [part.state for part in self._repository.parts(step.entry, step.partitions)]
+                resubmit(self._target, step, parts, self._warn)
+                continue
+            for mutation in step.entry.mutations:
+                self._warn(
+                    f"{step.target}: the mutation {mutation.command} was unfinished in the snapshot and was not "
+                    "applied; --resubmit-mutations submits such again"
+                )
+
+    def _report(self, plan: RestorePlan, tables: tuple[TableOutcome, ...], left_out: tuple[str, ...]) -> RestoreReport:
+        return RestoreReport(
+            snapshot=self._snapshot,
+            tables=tables,
+            warnings=tuple(self._warnings),
+            mutations=tuple((step.target, mutation) for step in plan.tables for mutation in step.entry.mutations),
+            left_out=(*left_out, *(self._survivors.left_out if self._survivors else ())),
+            seconds=time.monotonic() - self._clock,
+            dry_run=self._options.dry_run,
+        )

@@ -1,0 +1,33 @@
+"""Show what one snapshot holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from coldhouse.model import Snapshot, TableEntry
+from coldhouse.operations import pin, proof
+from coldhouse.operations.pin import Pin
+from coldhouse.operations.proof import ProofRecord
+from coldhouse.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDetail:
+    """A snapshot and its tables (and databases: entries with an empty table name), in the order of their names.
+
+    ``record`` is what verifications found, ``pin`` why it is kept for good.
+    """
+
+    snapshot: Snapshot
+    tables: tuple[TableEntry, ...]
+    record: ProofRecord = field(default_factory=ProofRecord)
+    pin: Pin | None = None
+
+
+def run(repository: Repository, name: str) -> SnapshotDetail:
+    """Return a snapshot by its id, a unique prefix of it, or "latest". Raises NoSuchSnapshot, Corruption."""
+    snapshot = repository.find(name)
+    tables = tuple(repository.entries(snapshot))
+    return SnapshotDetail(
+        snapshot, tables, proof.known(repository, snapshot.id), pin.known_pins(repository).get(snapshot.id)
+    )

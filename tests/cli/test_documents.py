@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+
+from coldhouse.cli import documents
+from coldhouse.model import Mutation, TableName
+from coldhouse.operations.backup import BackupReceipt
+from coldhouse.operations.init import RepositoryInfo
+from coldhouse.operations.restore import RestoreReport
+from coldhouse.operations.restore_plan import TableOutcome
+from coldhouse.operations.show import SnapshotDetail
+from tests.cli import values
+
+SNAPSHOT = {
+    "snapshot": values.SECOND,
+    "parent": values.FIRST,
+    "kind": "incremental",
+    "source": "http://db:8123",
+    "started_at": "2026-11-23T07:30:00Z",
+    "finished_at": "2026-11-23T07:31:05Z",
+    "databases": 1,
+    "tables": 2,
+    "parts": 340,
+    "files": 5120,
+    "rows": 12_345_678,
+    "bytes_total": 1_234_567_890,
+    "bytes_reused": 1_200_000_000,
+    "bytes_new": 34_567_890,
+    "bytes_sent": 34_600_000,
+    "bytes_stored": 20_123_456,
+    "objects_stored": 4,
+    "location": "/backups",
+    "server_version": "26.9.1.1",
+    "tags": {"host": "db1", "reason": "before upgrade"},
+    "damaged_at_source": [],
+    "warnings": [],
+    "verified_at": None,
+    "verified_level": None,
+    "verified_in_part": False,
+    "damage_found_at": None,
+    "pinned": False,
+    "pin_reason": "",
+}
+
+
+def test_init() -> None:
+    document = documents.repository(RepositoryInfo("/backups", "00ff", created=True))
+    assert json.loads(documents.encoded(document)) == {"repository": "00ff", "location": "/backups", "created": True}
+
+
+def test_backup() -> None:
+    damaged = ("shop.orders p",)
+    receipt = BackupReceipt(values.snapshot(damaged=damaged), "/backups", 65.2345, damaged, ("one disk",))
+    assert json.loads(documents.encoded(documents.backup(receipt))) == SNAPSHOT | {
+        "damaged_at_source": ["shop.orders p"],
+        "warnings": ["one disk"],
+        "seconds": 65.234,
+    }
+
+
+def test_snapshots() -> None:
+    document = documents.snapshots([values.full_snapshot(), values.snapshot()], "/backups")
+    first, second = json.loads(documents.encoded(document))
+    assert (first["kind"], first["parent"]) == ("full", None)
+    assert second == SNAPSHOT
+    assert json.loads(documents.encoded(documents.snapshots([], "/backups"))) == []
+
+
+def test_show() -> None:
+    detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
+    document = json.loads(documents.encoded(documents.detail(detail, "/backups")))
+    contents = document.pop("contents")
+    assert document == SNAPSHOT | {"functions": ["twice"]}
+    assert contents == [
+        {
+            "database": "shop",
+            "table": "customers",
+            "engine": "ReplacingMergeTree",
+            "parts": 1,
+            "rows": 345_678,
+            "bytes": 567_890,
+            "bytes_reused": 567_890,
+            "bytes_new": 0,
+            "unfinished_mutations": [],
+            "damaged_at_source": [],
+        },
+        {
+            "database": "shop",
+            "table": "orders",
+            "engine": "MergeTree",
+            "parts": 339,
+            "rows": 12_000_000,
+            "bytes": 1_234_000_000,
+            "bytes_reused": 1_200_000_000,
+            "bytes_new": 34_000_000,
+            "unfinished_mutations": [{"id": "mutation_7.txt", "command": "UPDATE price = 0 WHERE id = 1"}],
+            "damaged_at_source": [],
+        },
+    ]
+
+
+def test_restore() -> None:
+    orders, log = TableName("shop", "orders"), TableName("shop", "log")
+    report = RestoreReport(
+        values.snapshot(),
+        (
+            TableOutcome(orders, TableName("old", "orders"), "create", 1000, 2000, 3, "restored"),
+            TableOutcome(log, log, "skip", 7, 70, 0, "skipped", "it is already there"),
+        ),
+        ("careful",),
+        ((orders, Mutation("m", "DELETE WHERE 1")),),
+        (),
+        12.3456,
+        dry_run=False,
+    )
+    assert json.loads(documents.encoded(documents.restore(report))) == {
+        "snapshot": values.SECOND,
+        "dry_run": False,
+        "tables": [
+            {
+                "database": "old",
+                "table": "orders",
+                "restored_from": "shop.orders",
+                "action": "create",
+                "status": "restored",
+                "parts": 3,
+                "bytes": 2000,
+                "rows_expected": 1000,
+                "rows_restored": 1000,
+                "note": "",
+            },
+            {
+                "database": "shop",
+                "table": "log",
+                "restored_from": "shop.log",
+                "action": "skip",
+                "status": "skipped",
+                "parts": 0,
+                "bytes": 70,
+                "rows_expected": 7,
+                "rows_restored": 0,
+                "note": "it is already there",
+            },
+        ],
+        "rows": 1000,
+        "bytes": 2000,
+        "seconds": 12.346,
+        "unfinished_mutations": [{"database": "shop", "table": "orders", "id": "m", "command": "DELETE WHERE 1"}],
+        "left_out": [],
+        "warnings": ["careful"],
+    }

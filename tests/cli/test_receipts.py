@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from coldhouse.cli import receipts
+from coldhouse.model import Mutation, TableName
+from coldhouse.operations.backup import BackupReceipt
+from coldhouse.operations.restore import RestoreReport
+from coldhouse.operations.restore_plan import TableOutcome
+from coldhouse.operations.show import SnapshotDetail
+from tests.cli import values
+
+
+@pytest.fixture(autouse=True)
+def _local_time_is_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def outcome(
+    table: str, *, to: str = "", action: str = "create", status: str = "restored", note: str = ""
+) -> TableOutcome:
+    target = TableName("shop", to or table)
+    return TableOutcome(TableName("shop", table), target, action, 1000, 2_000_000, 3, status, note)
+
+
+def report(
+    *outcomes: TableOutcome,
+    mutations: tuple[tuple[TableName, Mutation], ...] = (),
+    left_out: tuple[str, ...] = (),
+    dry_run: bool = False,
+) -> RestoreReport:
+    return RestoreReport(values.snapshot(), outcomes, (), mutations, left_out, 12.3, dry_run)
+
+
+def test_a_backup_receipt_says_what_it_holds_and_what_it_cost() -> None:
+    receipt = BackupReceipt(values.snapshot(), "/backups", 65.2, (), ())
+    assert receipts.backup_receipt(receipt) == [
+        "Backup complete: snapshot 20261123T073000Z-8899aabbccddeeff",
+        "",
+        "  kind      incremental (reuses data of 20261122T170000Z-00112233445566aa)",
+        "  source    http://db:8123 (ClickHouse 26.9.1.1)",
+        "  location  /backups",
+        "  started   2026-11-23 07:30:00 UTC, took 1 min 5 s",
+        "  tags      host=db1 reason=before upgrade",
+        "  holds     1 database, 2 tables, 340 parts, 5,120 files, 12,345,678 rows",
+        "  sent      33.0 MiB by ClickHouse",
+        "  stored    19.2 MiB in 4 objects, compressed and encrypted",
+        "",
+        "  D = B + I: 1,234,567,890 = 1,200,000,000 + 34,567,890 bytes",
+        "  D  data    1,234,567,890  1.15 GiB  everything that the snapshot holds",
+        "  B  reused  1,200,000,000  1.12 GiB  already in the repository",
+        "  I  new        34,567,890  33.0 MiB  stored by this snapshot",
+    ]
+
+
+def test_damage_at_the_source_cannot_be_overlooked() -> None:
+    damaged = ("shop.orders 202611_1_1_0",)
+    lines = receipts.backup_receipt(BackupReceipt(values.snapshot(damaged=damaged), "/backups", 1, damaged, ()))
+    assert lines[0] == "Backup done IN PART: snapshot 20261123T073000Z-8899aabbccddeeff"
+    assert lines[-2].startswith("DAMAGED AT THE SOURCE")
+    assert lines[-1] == "  shop.orders 202611_1_1_0"
+
+
+def test_a_warning_is_printed_once() -> None:
+    lines = receipts.backup_receipt(BackupReceipt(values.snapshot(warnings=("same",)), "", 1, (), ("same", "other")))
+    assert lines[-3:] == ["Warnings:", "  same", "  other"]
+
+
+def test_snapshots_are_a_line_each() -> None:
+    lines = receipts.snapshot_list([values.full_snapshot(), values.snapshot(damaged=("p",))])
+    assert [line.split("  ") for line in _squeezed(lines)] == [
+        ["SNAPSHOT", "TIME", "KIND", "TABLES", "ROWS", "DATA", "NEW", "SOURCE", "VERIFIED", "TAGS"],
+        [values.FIRST, "2026-11-22 17:00:00 UTC", "full", "1", "10", "1000 B", "1000 B", "http://db:8123", "never"],
+        [
+            *(values.SECOND, "2026-11-23 07:30:00 UTC", "incremental", "2", "12,345,678", "1.15 GiB", "33.0 MiB"),
+            *("http://db:8123", "never", "host=db1 reason=before upgrade", "DAMAGED AT SOURCE"),
+        ],
+        [""],
+        ["2 snapshots, newest last"],
+    ]
+    assert lines[0].index("TIME") == lines[1].index("2026-11-22")
+
+
+def _squeezed(lines: list[str]) -> list[str]:
+    return [re.sub(" {2,}", "  ", line) for line in lines]
+
+
+def test_an_empty_repository_says_so() -> None:
+    assert receipts.snapshot_list([]) == ["No snapshots."]
+
+
+def test_a_snapshot_is_shown_table_by_table() -> None:
+    detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
+    lines = receipts.snapshot_detail(detail, "/backups")
+    assert lines[0] == "Snapshot 20261123T073000Z-8899aabbccddeeff"
+    assert "  host        db.example.org, time zone Europe/Berlin" in lines
+    assert "  functions   twice" in lines
+    heading = lines.index("TABLE           ENGINE              PARTS        ROWS  D (DATA)  B (REUSED)   I (NEW)")
+    assert lines[heading + 1 : heading + 3] == [
+        "shop.customers  ReplacingMergeTree      1     345,678   555 KiB     555 KiB       0 B",
+        "shop.orders     MergeTree             339  12,000,000  1.15 GiB    1.12 GiB  32.4 MiB",
+    ]
+    assert lines[-1] == "  shop.orders: UPDATE price = 0 WHERE id = 1"
+
+
+def test_a_snapshot_without_tables_is_shown() -> None:
+    assert "It holds no tables." in receipts.snapshot_detail(SnapshotDetail(values.snapshot(), ()), "/backups")
+
+
+def test_a_restore_says_which_table_came_from_where() -> None:
+    lines = receipts.restore_report(report(outcome("orders", to="orders2"), outcome("log")), "http://db:8123")
+    assert lines == [
+        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB"
+        " in 12 s",
+        "",
+        "TABLE         FROM         ACTION  PARTS   ROWS      DATA  STATUS    NOTE",
+        "shop.orders2  shop.orders  create      3  1,000  1.91 MiB  restored",
+        "shop.log                   create      3  1,000  1.91 MiB  restored",
+    ]
+
+
+def test_what_was_skipped_does_not_count_as_restored() -> None:
+    skipped = outcome("log", action="skip", status="skipped", note="it is already there")
+    lines = receipts.restore_report(report(outcome("orders"), skipped), "db")
+    assert ": 1 table, 1,000 rows," in lines[0]
+    assert lines[-1].endswith("skipped   it is already there")
+
+
+def test_a_dry_run_says_that_nothing_was_changed() -> None:
+    lines = receipts.restore_report(report(outcome("orders", status="planned"), dry_run=True), "db")
+    assert lines[0].startswith(
+        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff would go to db"
+    )
+
+
+def test_parts_that_were_left_out_and_unfinished_mutations_are_named() -> None:
+    mutations = ((TableName("shop", "orders"), Mutation("m", "DELETE WHERE 1")),)
+    lines = receipts.restore_report(report(outcome("orders"), mutations=mutations, left_out=("shop.orders p",)), "db")
+    assert lines[0].startswith("Restore done IN PART")
+    assert "  shop.orders p" in lines
+    assert lines[-1] == "  shop.orders: DELETE WHERE 1"
