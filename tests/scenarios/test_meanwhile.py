@@ -1,0 +1,90 @@
+"""Somebody else works on the same repository, or on the same source, while a backup runs."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from coldhouse import repository as repositories
+from coldhouse.events import Event, Phase
+from coldhouse.storage import open_storage
+from tests.scenarios.conftest import CHEAP, Clickhouse
+from tests.scenarios.world import PASSPHRASE, World
+
+PATIENCE = 60
+
+
+def test_two_sources_are_backed_up_into_one_repository_at_once(
+    embedded: Clickhouse, server: Clickhouse, folder_url: str
+) -> None:
+    repositories.init(open_storage(folder_url), PASSPHRASE, kdf=CHEAP).close()
+    meeting = threading.Barrier(2, timeout=PATIENCE)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Phase) and ("ClickHouse sends" in event.text or "proving" in event.text):
+            meeting.wait()  # neither goes on before the other is as far
+
+    with (
+        repositories.open_repository(open_storage(folder_url), PASSPHRASE) as one,
+        repositories.open_repository(open_storage(folder_url), PASSPHRASE) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        worlds = [World(*embedded, one, "play_one"), World(*server, other, "play_other")]
+        for world in worlds:
+            world.run(
+                "DROP DATABASE IF EXISTS {db} SYNC",
+                "CREATE DATABASE {db}",
+                "CREATE TABLE {db}.t (id UInt64, v String) ENGINE = MergeTree ORDER BY id",
+            )
+        contents = []
+        for round_ in range(2):
+            for number, world in enumerate(worlds):
+                world.run(f"INSERT INTO {{db}}.t SELECT number, 'w{number}' FROM numbers({1000 * (round_ + 1)})")
+            contents.append([world.content() for world in worlds])
+            backups = [pool.submit(world.backup, listener=listen) for world in worlds]
+            assert all(each.result(PATIENCE).complete for each in backups)
+        for number, world in enumerate(worlds):
+            mine = [each for each in world.snapshots() if each.include == (f"{world.db}.*",)]
+            assert [each.parent for each in mine] == ["", mine[0].id]
+            for round_, snapshot in enumerate(mine):
+                world.drop()
+                world.restore(snapshot)
+                assert world.content() == contents[round_][number]
+            world.drop()
+
+
+def test_a_table_is_dropped_just_before_clickhouse_is_asked(world: World) -> None:
+    world.run(
+        "CREATE TABLE {db}.stays (id UInt64) ENGINE = MergeTree ORDER BY id",
+        "CREATE TABLE {db}.goes (id UInt64) ENGINE = MergeTree ORDER BY id",
+        "INSERT INTO {db}.stays SELECT number FROM numbers(10)",
+        "INSERT INTO {db}.goes SELECT number FROM numbers(10)",
+    )
+
+    def drop(event: Event) -> None:
+        if isinstance(event, Phase) and "ClickHouse sends" in event.text:
+            world.run("DROP TABLE IF EXISTS {db}.goes SYNC")
+
+    receipt = world.backup(listener=drop)
+    assert receipt.snapshot.accounting.tables == 1
+    before = world.content()
+    world.drop()
+    world.restore()
+    assert world.content() == before
+
+
+def test_rows_that_come_during_the_backup_are_whole_or_not_there(world: World) -> None:
+    world.run("CREATE TABLE {db}.t (id UInt64) ENGINE = MergeTree ORDER BY id")
+    world.run("INSERT INTO {db}.t SELECT number FROM numbers(1000)")
+
+    def insert(event: Event) -> None:
+        if isinstance(event, Phase):
+            world.run("INSERT INTO {db}.t SELECT number FROM numbers(1000)", "OPTIMIZE TABLE {db}.t FINAL")
+
+    world.backup(listener=insert)
+    world.drop()
+    world.restore()
+    rows, sum_ = map(int, world.ask("SELECT count(), sum(id) FROM {db}.t").split("\t"))
+    assert rows >= 1000
+    assert rows % 1000 == 0
+    assert sum_ == rows // 1000 * sum(range(1000))
