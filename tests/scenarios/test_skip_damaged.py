@@ -12,7 +12,7 @@ from coldhouse.errors import Corruption
 from coldhouse.operations import restore
 from coldhouse.repository import manifest_name
 from tests.scenarios.conftest import Clickhouse, play
-from tests.scenarios.damage import flip, packs
+from tests.scenarios.damage import flip, flip_data_of, packs
 from tests.scenarios.world import World
 
 MAKE = (
@@ -48,14 +48,13 @@ def lost_parts(report: restore.RestoreReport, db: str) -> set[str]:
     return {match[1] for match in named if match}
 
 
-def test_parts_in_a_damaged_frame_are_left_out_and_all_others_come_back(world: World, folder_url: str) -> None:
+def test_parts_in_a_damaged_frame_are_left_out_and_all_others_come_back(world: World) -> None:
     world.run(*MAKE, FILL % "number % 8")
     others = {name: world.content_of(name) for name in ("other", "log")}
     world.backup()
     every = {str(number) for number in range(8)}
     before = {partition: rows(world, {partition}) for partition in every}
-    (pack,) = packs(Path(folder_url))
-    flip(pack, 0.3)
+    pack = flip_data_of(world, "t")
     world.drop()
     with pytest.raises(Corruption, match=pack.name):
         world.restore()
@@ -64,7 +63,7 @@ def test_parts_in_a_damaged_frame_are_left_out_and_all_others_come_back(world: W
 
     assert not report.complete
     lost = lost_parts(report, world.db)
-    assert 1 <= len(lost) <= 3  # those that lie in one frame of 256 KiB
+    assert len(lost) == 1  # the one that lies in that frame
     assert all(f"packs/{pack.name[:2]}/{pack.name}" in text for text in report.left_out)
     assert rows(world) == rows(world, every - lost)
     assert {one: rows(world, {one}) for one in every - lost} == {one: before[one] for one in every - lost}
@@ -123,11 +122,11 @@ def test_a_lost_page_costs_its_partitions_and_a_lost_catalog_is_counted(world: W
     assert not report.complete
 
 
-def test_a_repeat_with_skip_damaged_goes_on_where_damage_ended_the_first_one(world: World, folder_url: str) -> None:
+def test_a_repeat_with_skip_damaged_goes_on_where_damage_ended_the_first_one(world: World) -> None:
     world.run(*MAKE, FILL % "number % 8")
     other = world.content_of("other")
     world.backup()
-    flip(packs(Path(folder_url))[0], 0.3)
+    flip_data_of(world, "t")
     world.drop()
     with pytest.raises(Corruption):
         world.restore()
