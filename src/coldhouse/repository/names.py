@@ -15,6 +15,9 @@ SNAPSHOTS = "snapshots/"
 NOTES = "notes/"
 ROTATIONS = "rotations/"
 
+#: The content of an object at a snapshot's name that says: there is no such snapshot, and never will be.
+FENCE = b"coldhouse fence\n"
+
 _SNAPSHOT_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
 _OBJECT_ID = re.compile(r"[0-9a-f]{32}")
 _NOTE_KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")

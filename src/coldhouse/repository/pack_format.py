@@ -129,6 +129,11 @@ def table_size(frames: int) -> int:
     return _TABLE_HEAD.size + frames * _FRAME_ROW + TAG_SIZE
 
 
+def frames_in(table_size: int) -> int:
+    """How many frames a pack has, from the sealed size of its frame table in bytes."""
+    return max(0, table_size - _TABLE_HEAD.size - TAG_SIZE) // _FRAME_ROW
+
+
 def seal_table(cipher: AESGCM, header: bytes, pack_size: int, directory_size: int, frames: Sequence[FrameRow]) -> bytes:
     """The sealed frame table."""
     plain = b"".join(

@@ -1,0 +1,224 @@
+"""Marking: walk from the roots to everything that they need, each object read once, in bounded memory.
+
+A root is a snapshot object, of any revision, or a note that refers to packs. What is marked is kept as columns: about
+30 bytes for a manifest and 50 for a pack, and a byte for each frame of a pack, whose bits tell which of its eighths
+are used.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from coldhouse.errors import ObjectMissing
+from coldhouse.model import ManifestRef, PackRef, PageRef, Snapshot
+from coldhouse.repository import names
+from coldhouse.repository.crypto import MIB, Kind, damaged, unseal
+from coldhouse.repository.id_index import IdIndex
+from coldhouse.repository.manifests import read_manifest
+from coldhouse.repository.pack_format import FRAME_SIZE, frames_in
+from coldhouse.repository.page_extents import PageExtents, read_extents, spans
+
+if TYPE_CHECKING:
+    from coldhouse.repository.repository import Repository
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: A frame is marked in pieces of this many bytes: what lies in a piece that is used counts as used.
+PIECE = FRAME_SIZE // 8
+ALL = 0xFF
+_MAX_SNAPSHOT = 64 * MIB
+_THREADS = 8
+#: Frames are reserved in steps of so many.
+_STEP = 16
+
+
+class Marks:
+    """What is needed, as far as it was walked. Used by one thread, which reads with others."""
+
+    def __init__(self, repository: Repository, threads: int = _THREADS) -> None:
+        self._repository = repository
+        self._threads = threads
+        self._manifests = IdIndex()
+        self._manifest_sizes = array("Q")
+        self._packs = IdIndex()
+        self._pack_sizes = array("Q")
+        self._pack_tables = array("I")
+        self._frame_starts = array("Q")
+        self._frame_counts = array("I")
+        self._frames = bytearray()
+
+    def add(self, objects: Iterable[str]) -> None:
+        """Walk from snapshot objects, given by their names; one that is gone, or a fence by now, needs nothing.
+
+        Raises:
+            Corruption: an object on the way is missing or damaged; what it needs is not marked.
+            WriteOnlyKey: the key cannot read.
+        """
+        with ThreadPoolExecutor(self._threads, "mark") as pool:
+            roots = _ahead(pool, self._threads, lambda name: read_root(self._repository, name), objects)
+            catalogs = (ref for root in roots if root is not None for ref in root.catalog if self._is_new(ref))
+            tables = _ahead(pool, self._threads, self._read_catalog, catalogs)
+            pages = (page for some in tables for page in some if page.inline or self._is_new(page.ref))
+            for extents in _ahead(pool, self._threads, self._read_page, pages):
+                self._mark(extents)
+
+    def add_packs(self, packs: Iterable[PackRef]) -> None:
+        """Mark whole packs: what a note refers to."""
+        for ref in packs:
+            place = self._place(ref)
+            count = min(frames_in(ref.table_size), 65536)
+            self._reserve(place, count)
+            start = self._frame_starts[place]
+            self._frames[start : start + count] = bytes([ALL]) * count
+
+    def has_pack(self, id: bytes) -> bool:
+        """Whether a root needs this pack."""
+        return id in self._packs
+
+    def has_manifest(self, id: bytes) -> bool:
+        """Whether a root needs this manifest."""
+        return id in self._manifests
+
+    def packs(self) -> Iterator[PackRef]:
+        """Every pack that is needed."""
+        for place, id in enumerate(self._packs):
+            yield PackRef(id, self._pack_sizes[place], self._pack_tables[place])
+
+    def manifests(self) -> Iterator[tuple[bytes, int]]:
+        """Every manifest that is needed, as (id, size in bytes)."""
+        return zip(self._manifests, self._manifest_sizes, strict=True)
+
+    def frames_of(self, id: bytes) -> bytes:
+        """One byte for each frame number of a pack, whose bits are the used pieces of it; frames beyond are unused."""
+        place = self._packs.find(id)
+        if place is None:
+            return b""
+        start = self._frame_starts[place]
+        return bytes(self._frames[start : start + self._frame_counts[place]])
+
+    # -------------------------------------------------------------------------------------------------------- reading
+
+    def _is_new(self, ref: ManifestRef) -> bool:
+        place = self._manifests.add(ref.id)
+        if place < len(self._manifest_sizes):
+            return False
+        self._manifest_sizes.append(ref.size)
+        return True
+
+    def _read_catalog(self, ref: ManifestRef) -> tuple[PageRef, ...]:
+        return tuple([page for entry in self._repository.catalog(ref) for page in entry.pages])
+
+    def _read_page(self, ref: PageRef) -> PageExtents:
+        return read_page_extents(self._repository, ref)
+
+    # -------------------------------------------------------------------------------------------------------- marking
+
+    def _mark(self, extents: PageExtents) -> None:
+        places = [self._place(ref) for ref in extents.packs]
+        for pack, begin, end in spans(extents):
+            if begin < end:
+                self._mark_span(places[pack], begin, end)
+
+    def _mark_span(self, place: int, begin: int, end: int) -> None:
+        first, inside = divmod(begin, FRAME_SIZE)
+        last, behind = divmod(end - 1, FRAME_SIZE)
+        if last >= self._frame_counts[place]:
+            self._reserve(place, last + 1)
+        start, frames = self._frame_starts[place], self._frames
+        head = ALL << inside // PIECE & ALL
+        tail = (2 << behind // PIECE) - 1
+        if first == last:
+            frames[start + first] |= head & tail
+            return
+        frames[start + first] |= head
+        frames[start + first + 1 : start + last] = bytes([ALL]) * (last - first - 1)
+        frames[start + last] |= tail
+
+    def _place(self, ref: PackRef) -> int:
+        place = self._packs.add(ref.id)
+        if place == len(self._pack_sizes):
+            self._pack_sizes.append(ref.size)
+            self._pack_tables.append(ref.table_size)
+            self._frame_starts.append(len(self._frames))
+            self._frame_counts.append(0)
+        return place
+
+    def _reserve(self, place: int, count: int) -> None:
+        """Make room for the marks of so many frames; where something stands behind them they move."""
+        start, before = self._frame_starts[place], self._frame_counts[place]
+        if count <= before:
+            return
+        # Packs that lost frame numbers have higher ones than frames, so the table's size is a good guess and no bound.
+        wanted = max(count, min(frames_in(self._pack_tables[place]), 4096))
+        wanted += -wanted % _STEP
+        if start + before != len(self._frames):
+            self._frame_starts[place] = len(self._frames)
+            self._frames += self._frames[start : start + before]
+        self._frames += bytes(wanted - before)
+        self._frame_counts[place] = wanted
+
+
+def mark(repository: Repository, snapshot_objects: Iterable[str]) -> Marks:
+    """Walk from these snapshot objects (their names, of any revision). Raises Corruption, WriteOnlyKey."""
+    marks = Marks(repository)
+    marks.add(snapshot_objects)
+    return marks
+
+
+def read_root(repository: Repository, name: str) -> Snapshot | None:
+    """The snapshot in an object, whichever revision it is, also below quarantine/; None if it is gone, or a fence.
+
+    Raises Corruption, WriteOnlyKey.
+    """
+    stored = read_root_object(repository, name)
+    if stored is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(stored, type=Snapshot)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise damaged(name, "holds no snapshot that can be read") from error
+
+
+def read_root_object(repository: Repository, name: str) -> bytes | None:
+    """The plaintext of a snapshot object; None if it is gone, or a fence. Raises Corruption, WriteOnlyKey."""
+    try:
+        size = repository.storage.size(name)
+        if size > _MAX_SNAPSHOT:
+            raise damaged(name, "is larger than any snapshot")
+        stored = repository.storage.get_range(name, 0, size)
+    except ObjectMissing:
+        return None
+    if bytes(stored) == names.FENCE:
+        return None
+    id = name.rpartition("/")[2].partition(".")[0]  # every revision is sealed under the name of the first
+    return unseal(repository._ring, Kind.SNAPSHOT, names.snapshot(id), stored)
+
+
+def read_page_extents(repository: Repository, ref: PageRef) -> PageExtents:
+    """Where the files of a page lie. Raises Corruption."""
+    if ref.inline:
+        return read_extents(ref.inline, "the catalog")
+    plain = read_manifest(repository.storage, repository._ring, Kind.PAGE, ref.ref)
+    return read_extents(plain, names.manifest(ref.ref.id))
+
+
+def _ahead(pool: ThreadPoolExecutor, threads: int, act: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """The results of an action on each item, in order; a few are under way while one is looked at."""
+    under_way: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(act, item))
+            if len(under_way) > 2 * threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
