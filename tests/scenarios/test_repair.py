@@ -97,8 +97,10 @@ KINDS = (
 
 
 def everything(folder: str) -> dict[str, bytes]:
+    """All files but notes, where what is broken is noted."""
     root = Path(folder)
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    files = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith("notes/")}
 
 
 def clean(repository: Repository) -> bool:

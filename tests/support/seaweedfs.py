@@ -15,10 +15,13 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from coldhouse.gateway import Address
 from tests.support.ports import free_ports
 
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
 READ_ONLY_KEY, READ_ONLY_SECRET = "readonlykey", "readonlysecret"
+#: A user who may do nothing but what a policy of the bucket allows.
+HOST_KEY, HOST_SECRET = "hostkey", "hostsecret"
 START_SECONDS = 30.0
 _ATTEMPTS = 4  # another process may take a port between our look and the server's start
 
@@ -37,6 +40,11 @@ class SeaweedFS:
     def endpoint(self) -> str:
         """The address of the S3 interface."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> Address:
+        """The bucket, for signed requests that no library makes."""
+        return Address(f"{self.endpoint}/{self.bucket}/", ACCESS_KEY, SECRET_KEY)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -87,7 +95,7 @@ class SeaweedFS:
         self._ports = [*ports, *(port + 10000 for port in ports)]  # gRPC
         (self.directory / "data").mkdir(parents=True)
         users = self.directory / "s3.json"
-        users.write_text(json.dumps({"identities": [_identity("admin", ACCESS_KEY, SECRET_KEY, _ALL), _READER]}))
+        users.write_text(json.dumps({"identities": [_identity("admin", ACCESS_KEY, SECRET_KEY, _ALL), _READER, _HOST]}))
         flags = {
             "dir": str(self.directory / "data"), "ip": "127.0.0.1", "ip.bind": "127.0.0.1",
             "master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": self.port,
@@ -139,6 +147,8 @@ def _identity(name: str, access_key: str, secret_key: str, actions: tuple[str, .
 
 
 _READER = _identity("reader", READ_ONLY_KEY, READ_ONLY_SECRET, ("Read", "List"))
+
+_HOST = _identity("host", HOST_KEY, HOST_SECRET, ())
 
 
 def _weed() -> str:

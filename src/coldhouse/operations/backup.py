@@ -104,6 +104,8 @@ class _Backup:
         self._materialize_patches(inventory)
         patterns = (options.include, options.exclude)
         history = History.of(self._repository, self._source.identity, patterns, full=options.full)
+        for text in history.warnings:
+            self._warn(text)
         plans = self._plan(inventory, history)
         self._check_room(plans)
         return self._receipt(self._store(inventory, plans, history))
@@ -174,7 +176,7 @@ class _Backup:
             if ahead is not None and mine:
                 states = (state for _, state in ahead[1])
             known = history.table(table)
-            plans.append(plan_table(table, states, known, mutations.get(table.name, ()), self._repository.page))
+            plans.append(plan_table(table, states, known, mutations.get(table.name, ()), history.pages))
             if mine:
                 ahead = next(listed, None)
         return plans
@@ -199,7 +201,7 @@ class _Backup:
         with (
             Gateway(self._options.gateway) as gateway,
             self._repository.pack_writer(settings) as writer,
-            self._repository.draft(history.parent) as draft,
+            self._repository.draft(history.shared) as draft,
         ):
             recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
             checkpoints = CheckpointWriter(

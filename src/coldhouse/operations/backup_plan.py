@@ -7,11 +7,12 @@ the unit because ClickHouse's BACKUP can be asked for one, and because merges an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
 from coldhouse.clickhouse import TableState
+from coldhouse.errors import Corruption
 from coldhouse.model import Mutation, PageRef, PartState, TableEntry, TableKind, TableName
 from coldhouse.repository import Page, digest_of_states
 
@@ -75,6 +76,35 @@ class TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """The pages of earlier snapshots; ``broken`` are packs and manifests that are not to be built upon."""
+
+    load: Callable[[PageRef], Page]
+    broken: frozenset[bytes] = frozenset()
+
+    def whole(self, ref: PageRef) -> bool:
+        """Whether nothing that a page refers to is known to be broken; reads it only if something is."""
+        if not self.broken:
+            return True
+        page = self.page(ref)
+        return page is not None and not self.broken & page.packs.keys()
+
+    def page(self, ref: PageRef) -> Page | None:
+        """A page, or None if it cannot be read."""
+        if not ref.inline and ref.ref.id in self.broken:
+            return None
+        try:
+            return self.load(ref)
+        except Corruption:
+            return None
+
+    def pages(self, refs: Sequence[PageRef]) -> list[Page]:
+        """Pages that belong together: all, or none if one of them cannot be read."""
+        found = [page for ref in refs if (page := self.page(ref)) is not None]
+        return found if len(found) == len(refs) else []
+
+
+@dataclass(frozen=True, slots=True)
 class BatchItem:
     """One table of a BACKUP statement: all of it (``partitions`` is None), or these partitions."""
 
@@ -95,12 +125,12 @@ def plan_table(
     states: Iterable[PartState],
     known: TableEntry | None,
     mutations: tuple[Mutation, ...],
-    load: Callable[[PageRef], Page],
+    earlier: Earlier,
 ) -> TablePlan:
     """Compare a table with what is known of it and say what to keep and what to send.
 
-    ``states`` are its active parts ordered by (partition, name); ``load`` reads a page, and is called only for pages
-    whose digest no longer matches.
+    ``states`` are its active parts ordered by (partition, name); of ``earlier`` only those pages are read whose digest
+    no longer matches, and all if something is broken.
     """
     redefined = known is None or known.inspected != table.inspected or known.name != table.name
     if redefined or (known is not None and known.damaged) or table.kind is TableKind.FILES:
@@ -111,10 +141,10 @@ def plan_table(
     kept: list[KeptPage] = []
     send: list[PartitionLoad] = []
     for run, now in _along_pages(known.pages, states):
-        if run and _untouched(run, now):
+        if run and _untouched(run, now) and all(map(earlier.whole, run)):
             kept += [KeptPage(page) for page in run]
             continue
-        same, changed = _compare(_partitions_of([load(page) for page in run]), now)
+        same, changed = _compare(_partitions_of(earlier.pages(run), earlier.broken), now)
         if same:
             kept += [KeptPage(page, frozenset(same)) for page in run]
         send += [_load(part_id, parts) for part_id, parts in changed]
@@ -172,15 +202,18 @@ def _along_pages(
         yield [], current
 
 
-def _partitions_of(pages: Sequence[Page]) -> dict[str, list[PartState]]:
-    """The states that pages hold, by partition; one with damaged files counts as not held, so that it is sent again."""
+def _partitions_of(pages: Sequence[Page], broken: Set[bytes]) -> dict[str, list[PartState]]:
+    """The states that pages hold, by partition; one with damaged files counts as not held, so that it is sent again.
+
+    So does one with files in a broken pack.
+    """
     found: dict[str, list[PartState]] = {}
     for page in pages:
         for state in page.states():
             found.setdefault(state.partition, []).append(state)
     for page in pages:
-        for part in page.parts() if page.has_damage else ():
-            if any(file.damaged for file in part.files):
+        for part in page.parts() if page.has_damage or broken & page.packs.keys() else ():
+            if any(file.damaged or any(extent.pack in broken for extent in file.extents) for file in part.files):
                 found.pop(part.state.partition, None)
     return found
 

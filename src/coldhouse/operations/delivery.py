@@ -104,7 +104,8 @@ class Delivery:
 
     def _run(self, batch: Batch) -> dict[TableName, ReceivedTable]:
         self._reach_gateway_once()
-        known = KnownFiles(self._known_pages(batch), self._known_definitions(batch), self._recalled)
+        broken = self._history.pages.broken
+        known = KnownFiles(self._known_pages(batch), self._known_definitions(batch), self._recalled, broken)
         self.learn_packs(known.packs)
         base = transfer.base_document(known) if len(known) else b""
         session = IngestSession(
@@ -170,9 +171,11 @@ class Delivery:
         """What earlier snapshots hold of the tables (and partitions) of a statement."""
         for item in batch.items:
             entry = self._history.table(self._states[item.table])
-            for page in entry.pages if entry else ():
-                if item.partitions is None or any(page.first <= each <= page.last for each in item.partitions):
-                    yield self._repository.page(page)
+            for ref in entry.pages if entry else ():
+                if item.partitions is None or any(ref.first <= each <= ref.last for each in item.partitions):
+                    page = self._history.pages.page(ref)
+                    if page is not None:
+                        yield page
 
     def _known_definitions(self, batch: Batch) -> Iterator[str]:
         for item in batch.items:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from coldhouse.clickhouse import TableState
-from coldhouse.model import Snapshot, TableEntry, TableName
-from coldhouse.repository import Repository
+from coldhouse.errors import Corruption, NoSuchSnapshot
+from coldhouse.model import PageRef, Snapshot, TableEntry, TableName
+from coldhouse.operations import broken
+from coldhouse.operations.backup_plan import Earlier
+from coldhouse.repository import Page, Repository
 
 #: How many snapshots of a source are looked through for one that chose its tables as the new one does.
 DEPTH = 50
@@ -18,9 +21,16 @@ Patterns = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The parent of a new snapshot, and what it holds of each table; nothing for a full backup."""
+    """The parent of a new snapshot, and what it holds of each table; nothing for a full backup.
+
+    ``shared``: the parent again, if all of its catalog can be read, so that the new one can share objects of it.
+    ``pages`` reads its pages, and knows which must not be built upon.
+    """
 
     parent: Snapshot | None = None
+    shared: Snapshot | None = None
+    pages: Earlier = field(default_factory=lambda: Earlier(_nothing))
+    warnings: tuple[str, ...] = ()
     _by_name: dict[TableName, TableEntry] = field(default_factory=dict)
     _by_uuid: dict[str, TableEntry] = field(default_factory=dict)
 
@@ -31,13 +41,16 @@ class History:
         So that a nightly backup of everything is not compared with an hourly one of one table. Where there is no such
         snapshot, the newest one of the source will do.
         """
-        parent = None if full else _parent(repository, identity, patterns)
+        warnings: list[str] = []
+        parent = None if full else _parent(repository, identity, patterns, warnings)
         if parent is None:
-            return cls()
-        by_name = {entry.name: entry for entry in repository.entries(parent)}
+            return cls(warnings=tuple(warnings))
+        entries, whole = _entries(repository, parent, warnings)
+        by_name = {entry.name: entry for entry in entries}
         # Tables of databases without uuids all show the same zeros.
         by_uuid = {entry.uuid: entry for entry in by_name.values() if entry.name.table and entry.uuid.strip("0-")}
-        return cls(parent, by_name, by_uuid)
+        pages = Earlier(repository.page, broken.read(repository).ids)
+        return cls(parent, parent if whole else None, pages, tuple(warnings), by_name, by_uuid)
 
     def table(self, state: TableState) -> TableEntry | None:
         """What is known of a table, under its name or (renamed since) under its uuid."""
@@ -48,17 +61,40 @@ class History:
         return self._by_name.get(TableName(name, ""))
 
 
-def _parent(repository: Repository, identity: str, patterns: Patterns) -> Snapshot | None:
+def _nothing(ref: PageRef) -> Page:
+    raise LookupError(f"a full backup has no earlier page {ref.first}")
+
+
+def _entries(repository: Repository, parent: Snapshot, warnings: list[str]) -> tuple[list[TableEntry], bool]:
+    """The tables of a snapshot, as far as its catalog can be read, and whether all of it can."""
+    entries: list[TableEntry] = []
+    whole = True
+    for ref in parent.catalog:
+        try:
+            entries += repository.catalog(ref)
+        except Corruption as error:
+            whole = False
+            warnings.append(f"{error.message} What it held is sent again.")
+    return entries, whole
+
+
+def _parent(repository: Repository, identity: str, patterns: Patterns, warnings: list[str]) -> Snapshot | None:
     newest: Snapshot | None = None
-    for snapshot in islice(_newest_of(repository, identity), DEPTH):
+    for snapshot in islice(_newest_of(repository, identity, warnings), DEPTH):
         if (snapshot.include, snapshot.exclude) in (patterns, ((), ())):
             return snapshot
         newest = newest or snapshot
     return newest
 
 
-def _newest_of(repository: Repository, identity: str) -> Iterator[Snapshot]:
+def _newest_of(repository: Repository, identity: str, warnings: list[str]) -> Iterator[Snapshot]:
     for snapshot_id in reversed(repository.readable_snapshot_ids()):
-        snapshot = repository.snapshot(snapshot_id)
+        try:
+            snapshot = repository.snapshot(snapshot_id)
+        except NoSuchSnapshot:
+            continue  # forgotten meanwhile
+        except Corruption as error:
+            warnings.append(f"{error.message} This backup does not build on it.")
+            continue
         if snapshot.source.identity == identity:
             yield snapshot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 from coldhouse.cityhash import file_hash
 from coldhouse.model import Extent, PackRef
@@ -18,11 +19,16 @@ class KnownFiles:
 
     Damaged files are left out, so that ClickHouse sends them again and a repaired disk heals the next snapshot.
     ``definitions`` are the texts of known .sql files, which are kept beside the pages. ``recalled`` are files that a
-    backup stored and did not live to put into a snapshot: nothing has to be sent for them, but they are new.
+    backup stored and did not live to put into a snapshot: nothing has to be sent for them, but they are new. Files that
+    lie in a ``broken`` pack are not known.
     """
 
     def __init__(
-        self, pages: Iterable[Page], definitions: Iterable[str] = (), recalled: Recalled | None = None
+        self,
+        pages: Iterable[Page],
+        definitions: Iterable[str] = (),
+        recalled: Recalled | None = None,
+        broken: AbstractSet[bytes] = frozenset(),
     ) -> None:
         #: Every pack that the pages refer to.
         self.packs: dict[bytes, PackRef] = {}
@@ -31,7 +37,7 @@ class KnownFiles:
         contents = (text.encode() for text in definitions)
         self._definitions = {(len(content), file_hash(content)): content for content in contents}
         for page in pages:
-            damaged = page.damaged_files()
+            damaged = page.damaged_files() | page.files_in(broken)
             for index, key in enumerate(page.file_keys()):
                 if key[0] and index not in damaged:
                     self._places.setdefault(key, (len(self._pages), index))
@@ -42,6 +48,7 @@ class KnownFiles:
             (file.size, file.checksum): file.extents
             for file in recalled.files
             if (file.size, file.checksum) not in self._places
+            and not any(extent.pack in broken for extent in file.extents)
         }
         self.packs.update((pack.id, pack) for pack in recalled.packs)
 

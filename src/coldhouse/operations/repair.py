@@ -13,9 +13,10 @@ from typing import Literal
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import Buffer, ManifestRef, PackRef
+from coldhouse.operations import broken
 from coldhouse.operations.diagnosis import BadObject, Diagnosis, Doctor, Hurt
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
-from coldhouse.repository import Repository
+from coldhouse.repository import Repository, id_of
 from coldhouse.repository.replica import open_replica, sealed_key, sealed_manifest, sealed_pack, sealed_snapshot
 from coldhouse.storage.base import Storage
 
@@ -91,6 +92,7 @@ def run(
     treatments = tuple(_treat(repository, replica, bad) for bad in found.objects.values())
     repository.storage.sync()
     left = _look_again(repository, found, treatments, listener)
+    _note_broken(repository, treatments, left)
     return RepairReport(False, found.snapshots, treatments, (), tuple(left.hurt), tuple(left.objects))
 
 
@@ -136,6 +138,16 @@ def _look_again(
     lost = (hurt for hurt in found.hurt if hurt.object.startswith("snapshots/") and actions[hurt.object] == "set aside")
     left.hurt += lost
     return left
+
+
+def _note_broken(repository: Repository, treatments: tuple[Treatment, ...], left: Diagnosis) -> None:
+    """Let the next backup build on what was put back, and on nothing that is still broken."""
+    before = broken.read(repository)
+    replaced = {id for one in treatments if one.action == "replaced" and (id := id_of(one.object)) is not None}
+    bad = {id: one.there for one in left.objects.values() if (id := id_of(one.name)) is not None}
+    lost = [id for id, there in bad.items() if not there]
+    after = before.over(sound=replaced).found(lost=lost, damaged=bad.keys() - lost)
+    broken.write(repository, before, after)
 
 
 def _plan(repository: Repository, replica: Repository | None, bad: BadObject) -> Treatment:

@@ -12,12 +12,13 @@ from pathlib import Path
 from coldhouse.errors import Corruption, NoSuchSnapshot, UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import Snapshot
-from coldhouse.operations import proof
+from coldhouse.operations import broken, proof
+from coldhouse.operations.broken import Broken
 from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.operations.ledger import Ledger, choose
 from coldhouse.operations.proof import Level, Proof
 from coldhouse.operations.verify_structure import StructureCheck
-from coldhouse.repository import Repository, snapshot_name
+from coldhouse.repository import Repository, id_of, snapshot_name
 
 __all__ = ["Checked", "Problem", "VerifyOptions", "VerifyReport", "run"]
 
@@ -113,6 +114,8 @@ class _Verification:
         self._repository = repository
         self._options = options
         self._listener = listener
+        self._damaged: frozenset[bytes] = frozenset()
+        self._sound: frozenset[bytes] = frozenset()
         ids = _ids(repository, options.snapshot)
         self._subjects = [_Subject(id, Findings()) for id in ids]
 
@@ -121,6 +124,7 @@ class _Verification:
             return ()
         self._listener(Phase("listing what is stored"))
         structure = StructureCheck(self._repository)
+        before = broken.read(self._repository)
         for error in self._repository.damaged_keys():
             self._subjects[0].findings.corrupt(error)
         for subject in self._subjects:
@@ -132,6 +136,7 @@ class _Verification:
             self._data(structure)
         elif self._options.level == "drill":
             self._drill()
+        self._note_broken(structure, before)
         return tuple(self._finished(subject) for subject in self._subjects)
 
     def _structure(self, structure: StructureCheck, subject: _Subject) -> None:
@@ -163,8 +168,21 @@ class _Verification:
                             self._listener(Phase(f"reading the data of {subject.id}"))
                             needed = data.run(subject.snapshot, subject.findings)
                             subject.proof = _data_proof(needed, chosen, ledger)
+                self._damaged, self._sound = data.broken, data.sound
         finally:
             ledger.save(structure.stored)
+
+    def _note_broken(self, structure: StructureCheck, before: Broken) -> None:
+        """Let the next backup know what it must not build upon."""
+        named = (problem.object for subject in self._subjects for problem in subject.findings.problems)
+        ids = {id for name in named if name.startswith(("packs/", "manifests/")) and (id := id_of(name)) is not None}
+        seen = before.over(there=[id for id in structure.packs if structure.exists(id)], sound=structure.read)
+        seen = seen.over(sound=self._sound)
+        lost, damaged = structure.broken.lost, structure.broken.damaged | self._damaged
+        after = seen.found(lost=lost, damaged=damaged | (ids - lost))
+        if not self._options.snapshot:
+            after = after.among(structure.packs.keys() | structure.read | structure.broken.ids)
+        broken.write(self._repository, before, after)
 
     def _drill(self) -> None:
         from coldhouse.operations.drill import Drill

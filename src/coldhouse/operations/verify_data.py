@@ -65,6 +65,16 @@ class DataCheck:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
 
+    @property
+    def broken(self) -> frozenset[bytes]:
+        """The packs, of those read so far, in which something is damaged."""
+        return frozenset(self._suspects).union(pack for pack, told in self._packs.items() if told.problems)
+
+    @property
+    def sound(self) -> frozenset[bytes]:
+        """The packs, of those read so far, in which nothing is."""
+        return frozenset(self._packs) - self.broken
+
     def run(self, snapshot: Snapshot, findings: Findings) -> set[bytes]:
         """Check what a snapshot needs of the chosen packs; returns all packs that it needs.
 

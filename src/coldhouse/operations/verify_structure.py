@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from coldhouse.errors import Corruption
 from coldhouse.model import PackRef, PageRef, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.operations.broken import Broken
 from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.repository import Page, Repository, digest_of_states, manifest_name, pack_name, snapshot_name
 
@@ -48,7 +49,8 @@ class _Tour:
 class StructureCheck:
     """Checks snapshots against one listing; pages that snapshots share are read once.
 
-    ``packs`` are all packs that the snapshots checked so far need, as the manifests know them.
+    ``packs`` are all packs that the snapshots checked so far need, as the manifests know them; ``read`` are the
+    manifests that could be read, ``broken`` is what could not, or is not there.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -57,6 +59,8 @@ class StructureCheck:
         self._stored_manifests = dict(repository.stored_manifests())
         self._sound: dict[bytes, tuple[bytes, ...]] = {}  # page: the packs that it needs
         self.packs: dict[bytes, PackRef] = {}
+        self.broken = Broken()
+        self.read: set[bytes] = set()
 
     def run(self, snapshot_id: str, findings: Findings) -> Snapshot | None:
         """Check one snapshot; returns its root if that can be read. Raises NoSuchSnapshot, StorageError."""
@@ -105,9 +109,11 @@ class StructureCheck:
             try:
                 entries = list(self._repository.catalog(ref))
             except Corruption as error:
+                self.broken = self.broken.found(damaged=[ref.id])
                 tour.findings.corrupt(error)
                 tour.whole = False
                 continue
+            self.read.add(ref.id)
             for entry in entries:
                 if last is not None and entry.name <= last:
                     tour.findings.add(Problem("inconsistent", f"{name} is not in order", name, str(entry.name)))
@@ -141,8 +147,11 @@ class StructureCheck:
         try:
             page = self._repository.page(ref)
         except Corruption as error:
+            self.broken = self.broken.found(damaged=[ref.ref.id])
             tour.findings.corrupt(error, table=table)
             return ()
+        if not ref.inline:
+            self.read.add(ref.ref.id)
         packs = tuple(self._known(pack) for pack in page.packs.values())
         if not _agrees(page, ref):
             message = "a page holds other parts than its catalog says"
@@ -166,8 +175,9 @@ class StructureCheck:
                 self._is_there(name, stored, wrong[pack].size, tour, table, part.state.name)
         return False
 
-    @staticmethod
-    def _is_there(name: str, stored: int | None, size: int, tour: _Tour, table: str = "", part: str = "") -> bool:
+    def _is_there(self, name: str, stored: int | None, size: int, tour: _Tour, table: str = "", part: str = "") -> bool:
+        if stored != size:
+            self.broken = self.broken.found(lost=[bytes.fromhex(name.rpartition("/")[2])])
         if stored is None:
             tour.findings.add(Problem("missing", f"{name} is missing", name, table, part))
         elif stored != size:

@@ -26,8 +26,8 @@ from coldhouse.repository.credentials import (
 from coldhouse.repository.draft import SnapshotDraft
 from coldhouse.repository.file_stream import FileStream
 from coldhouse.repository.keys import KdfCost
+from coldhouse.repository.names import id_of, new_snapshot_id
 from coldhouse.repository.names import manifest as manifest_name
-from coldhouse.repository.names import new_snapshot_id
 from coldhouse.repository.names import pack as pack_name
 from coldhouse.repository.names import snapshot as snapshot_name
 from coldhouse.repository.own_state import OwnState
@@ -61,6 +61,7 @@ __all__ = [
     "SnapshotDraft",
     "digest_of_states",
     "frames_of",
+    "id_of",
     "init",
     "key_lines",
     "manifest_name",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate, pairwise
@@ -145,6 +145,14 @@ class Page:
     def damaged_files(self) -> frozenset[int]:
         """The places, among all files of the page, of those that are marked as damaged."""
         return frozenset(at for at, flags in enumerate(self._flags) if flags & DAMAGED)
+
+    def files_in(self, packs: Set[bytes]) -> frozenset[int]:
+        """The places, among all files of the page, of those that lie, wholly or in part, in some packs."""
+        places = {at for at, id in enumerate(self._pack_ids) if id in packs}
+        if not places:
+            return frozenset()
+        touched = [at for at, place in enumerate(self._extent_pack) if place in places]
+        return frozenset(bisect_right(self._extent_starts, at) - 1 for at in touched)
 
     def file_keys(self) -> Iterator[tuple[int, bytes]]:
         """Size and checksum of every file, in the order of parts and files."""
