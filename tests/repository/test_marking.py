@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +13,9 @@ from coldhouse.errors import Corruption
 from coldhouse.model import Buffer, Extent, FileEntry, PackRef, Part, PartState, Snapshot
 from coldhouse.repository import Repository, manifest_name, pack_name, snapshot_name
 from coldhouse.repository.id_index import IdIndex
-from coldhouse.repository.marking import PIECE, Marks, mark, read_root
+from coldhouse.repository.marking import PIECE, mark, read_root
 from coldhouse.repository.names import FENCE
-from coldhouse.repository.pack_format import FRAME_SIZE, frames_in, table_size
+from coldhouse.repository.pack_format import FRAME_SIZE, table_size
 from tests.repository.samples import checksum, entry, new_repository, root
 from tests.support.memory_storage import MemoryStorage
 
@@ -174,13 +173,13 @@ def test_what_cannot_be_read_is_named(repository: Repository, storage: MemorySto
         storage.objects[name] = whole
 
 
-def test_packs_of_notes_are_marked_as_a_whole(repository: Repository) -> None:
-    marks = Marks(repository)
-    marks.add_packs([replace(PACKS[0], table_size=table_size(3)), PACKS[1]])
-    assert marks.has_pack(PACKS[0].id) and marks.has_pack(PACKS[1].id) and not marks.has_pack(PACKS[2].id)
-    assert marks.frames_of(PACKS[0].id)[:4] == b"\xff\xff\xff\x00"
-    assert marks.frames_of(PACKS[1].id)[:128] == b"\xff" * 128
-    assert frames_in(PACKS[1].table_size) == 128
+def test_packs_of_notes_are_needed_as_a_whole(repository: Repository) -> None:
+    snapshot = taken(repository, {"orders": large("orders", 0)})
+    marks = mark(repository, [snapshot_name(snapshot.id)])
+    marks.add_packs([PACKS[0], PACKS[1]])
+    assert [marks.has_pack(ref.id) for ref in PACKS] == [True, True, False, False]
+    assert [marks.is_whole(ref.id) for ref in PACKS] == [True, True, False, False]
+    assert [ref.id for ref in marks.packs()] == [PACKS[0].id, PACKS[1].id]
 
 
 @given(st.lists(st.integers(0, 400), max_size=600))

@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -34,25 +35,58 @@ R = TypeVar("R")
 PIECE = FRAME_SIZE // 8
 ALL = 0xFF
 _MAX_SNAPSHOT = 64 * MIB
-_THREADS = 8
+THREADS = 8
 #: Frames are reserved in steps of so many.
 _STEP = 16
+
+
+class PageWalk:
+    """Everything that roots refer to, page by page; each object is read once. Used by one thread, reads with others."""
+
+    def __init__(self, repository: Repository, threads: int = THREADS) -> None:
+        self.manifests = IdIndex()
+        self.sizes = array("Q")  # of the manifests, in bytes
+        self._repository = repository
+        self._threads = threads
+
+    def pages(self, objects: Iterable[str]) -> Iterator[PageExtents]:
+        """Every page behind these snapshot objects (names) that was not told before. Raises Corruption."""
+        with reading_ahead(self._threads) as ahead:
+            roots = ahead.each(lambda name: read_root(self._repository, name), objects)
+            catalogs = (ref for root in roots if root is not None for ref in root.catalog if self._is_new(ref))
+            tables = ahead.each(self._read_catalog, catalogs)
+            pages = (page for some in tables for page in some if page.inline or self._is_new(page.ref))
+            yield from ahead.each(self._read_page, pages)
+
+    def _is_new(self, ref: ManifestRef) -> bool:
+        place = self.manifests.add(ref.id)
+        if place < len(self.sizes):
+            return False
+        self.sizes.append(ref.size)
+        return True
+
+    def _read_catalog(self, ref: ManifestRef) -> tuple[PageRef, ...]:
+        return tuple([page for entry in self._repository.catalog(ref) for page in entry.pages])
+
+    def _read_page(self, ref: PageRef) -> PageExtents:
+        if ref.inline:
+            return read_extents(ref.inline, "the catalog")
+        plain = read_manifest(self._repository.storage, self._repository._ring, Kind.PAGE, ref.ref)
+        return read_extents(plain, names.manifest(ref.ref.id))
 
 
 class Marks:
     """What is needed, as far as it was walked. Used by one thread, which reads with others."""
 
-    def __init__(self, repository: Repository, threads: int = _THREADS) -> None:
-        self._repository = repository
-        self._threads = threads
-        self._manifests = IdIndex()
-        self._manifest_sizes = array("Q")
+    def __init__(self, repository: Repository, threads: int = THREADS) -> None:
+        self._walk = PageWalk(repository, threads)
         self._packs = IdIndex()
         self._pack_sizes = array("Q")
         self._pack_tables = array("I")
         self._frame_starts = array("Q")
         self._frame_counts = array("I")
         self._frames = bytearray()
+        self._whole = IdIndex()
 
     def add(self, objects: Iterable[str]) -> None:
         """Walk from snapshot objects, given by their names; one that is gone, or a fence by now, needs nothing.
@@ -61,22 +95,18 @@ class Marks:
             Corruption: an object on the way is missing or damaged; what it needs is not marked.
             WriteOnlyKey: the key cannot read.
         """
-        with ThreadPoolExecutor(self._threads, "mark") as pool:
-            roots = _ahead(pool, self._threads, lambda name: read_root(self._repository, name), objects)
-            catalogs = (ref for root in roots if root is not None for ref in root.catalog if self._is_new(ref))
-            tables = _ahead(pool, self._threads, self._read_catalog, catalogs)
-            pages = (page for some in tables for page in some if page.inline or self._is_new(page.ref))
-            for extents in _ahead(pool, self._threads, self._read_page, pages):
-                self._mark(extents)
+        for extents in self._walk.pages(objects):
+            self._mark(extents)
 
     def add_packs(self, packs: Iterable[PackRef]) -> None:
-        """Mark whole packs: what a note refers to."""
+        """Mark whole packs: what is referred to by other things than snapshots that could be changed, such as notes."""
         for ref in packs:
-            place = self._place(ref)
-            count = min(frames_in(ref.table_size), 65536)
-            self._reserve(place, count)
-            start = self._frame_starts[place]
-            self._frames[start : start + count] = bytes([ALL]) * count
+            self._place(ref)
+            self._whole.add(ref.id)
+
+    def is_whole(self, id: bytes) -> bool:
+        """Whether a pack is needed as a whole, and under its name."""
+        return id in self._whole
 
     def has_pack(self, id: bytes) -> bool:
         """Whether a root needs this pack."""
@@ -84,7 +114,7 @@ class Marks:
 
     def has_manifest(self, id: bytes) -> bool:
         """Whether a root needs this manifest."""
-        return id in self._manifests
+        return id in self._walk.manifests
 
     def packs(self) -> Iterator[PackRef]:
         """Every pack that is needed."""
@@ -93,7 +123,7 @@ class Marks:
 
     def manifests(self) -> Iterator[tuple[bytes, int]]:
         """Every manifest that is needed, as (id, size in bytes)."""
-        return zip(self._manifests, self._manifest_sizes, strict=True)
+        return zip(self._walk.manifests, self._walk.sizes, strict=True)
 
     def frames_of(self, id: bytes) -> bytes:
         """One byte for each frame number of a pack, whose bits are the used pieces of it; frames beyond are unused."""
@@ -102,21 +132,6 @@ class Marks:
             return b""
         start = self._frame_starts[place]
         return bytes(self._frames[start : start + self._frame_counts[place]])
-
-    # -------------------------------------------------------------------------------------------------------- reading
-
-    def _is_new(self, ref: ManifestRef) -> bool:
-        place = self._manifests.add(ref.id)
-        if place < len(self._manifest_sizes):
-            return False
-        self._manifest_sizes.append(ref.size)
-        return True
-
-    def _read_catalog(self, ref: ManifestRef) -> tuple[PageRef, ...]:
-        return tuple([page for entry in self._repository.catalog(ref) for page in entry.pages])
-
-    def _read_page(self, ref: PageRef) -> PageExtents:
-        return read_page_extents(self._repository, ref)
 
     # -------------------------------------------------------------------------------------------------------- marking
 
@@ -165,9 +180,12 @@ class Marks:
         self._frame_counts[place] = wanted
 
 
-def mark(repository: Repository, snapshot_objects: Iterable[str]) -> Marks:
-    """Walk from these snapshot objects (their names, of any revision). Raises Corruption, WriteOnlyKey."""
-    marks = Marks(repository)
+def mark(repository: Repository, snapshot_objects: Iterable[str], threads: int = THREADS) -> Marks:
+    """Walk from these snapshot objects (their names, of any revision), reading with so many threads, or with none (0).
+
+    Raises Corruption, WriteOnlyKey.
+    """
+    marks = Marks(repository, threads)
     marks.add(snapshot_objects)
     return marks
 
@@ -201,24 +219,36 @@ def read_root_object(repository: Repository, name: str) -> bytes | None:
     return unseal(repository._ring, Kind.SNAPSHOT, names.snapshot(id), stored)
 
 
-def read_page_extents(repository: Repository, ref: PageRef) -> PageExtents:
-    """Where the files of a page lie. Raises Corruption."""
-    if ref.inline:
-        return read_extents(ref.inline, "the catalog")
-    plain = read_manifest(repository.storage, repository._ring, Kind.PAGE, ref.ref)
-    return read_extents(plain, names.manifest(ref.ref.id))
+class Ahead:
+    """Acts on items in threads while earlier results are looked at; without threads, when a result is asked for."""
 
+    def __init__(self, pool: ThreadPoolExecutor | None, most: int) -> None:
+        self._pool = pool
+        self._most = most
 
-def _ahead(pool: ThreadPoolExecutor, threads: int, act: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """The results of an action on each item, in order; a few are under way while one is looked at."""
-    under_way: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            under_way.append(pool.submit(act, item))
-            if len(under_way) > 2 * threads:
+    def each(self, act: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """The results of an action on each item, in order. The first failure is raised where its result would be."""
+        if self._pool is None:
+            yield from map(act, items)
+            return
+        under_way: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                under_way.append(self._pool.submit(act, item))
+                if len(under_way) > self._most:
+                    yield under_way.popleft().result()
+            while under_way:
                 yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        for future in under_way:
-            future.cancel()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+@contextmanager
+def reading_ahead(threads: int) -> Iterator[Ahead]:
+    """So many threads (0: none) to read with."""
+    if not threads:
+        yield Ahead(None, 0)
+        return
+    with ThreadPoolExecutor(threads, "mark") as pool:
+        yield Ahead(pool, 2 * threads)
