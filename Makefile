@@ -3,13 +3,15 @@
 #   make demo       the main job on real data: back up, change, back up, lose, restore
 #   make test       every check and test
 #   make check      the checks alone: ruff, mypy, import-linter
+#   make bench      Coldhouse beside ClickHouse's own commands and restic: about 15 minutes (needs restic)
+#   make bench-full the same at full size, and the tables of docs/performance.md
 #   make format     let ruff rewrite what it can
 #   make test-long  the tests that take minutes
 #   make clean      remove what was set up
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check format clean
+.PHONY: help demo test test-long bench bench-full check format clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
@@ -81,10 +83,16 @@ test: $(TEST_SET_UP) check
 test-long: $(TEST_SET_UP)
 	$(BIN)/python -m pytest -m long --timeout 3600
 
+bench: .venv/installed
+	@$(BIN)/python -m benchmarks
+
+bench-full: .venv/installed
+	@$(BIN)/python -m benchmarks --full --write-docs
+
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .tools .engines .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .tools .engines .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	rm -f src/coldhouse/_cityhash.so

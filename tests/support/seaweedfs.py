@@ -47,6 +47,12 @@ class SeaweedFS:
         return Address(f"{self.endpoint}/{self.bucket}/", ACCESS_KEY, SECRET_KEY)
 
     @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables that let a client in."""
         return self.environment_of(ACCESS_KEY, SECRET_KEY)

@@ -1,0 +1,137 @@
+"""The rows of the table: what is compared with what, and which bar is to hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from benchmarks.figures import Series
+
+COLDHOUSE = "coldhouse"
+MIB = 1 << 20
+
+
+class Kind(StrEnum):
+    """How two series are compared."""
+
+    FASTER = "times as fast"  # peer's seconds / ours, at least
+    BYTES = "of its bytes"  # our bytes / the peer's, at most
+    OBJECTS = "of its objects"  # our objects / the peer's, at most
+    EXTRA = "seconds more"  # our seconds - the peer's, at most
+    MEMORY = "MB"  # our peak, at most, in 10^6 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row: our contender at ``work`` against a peer at the same work (``peer`` is empty for memory)."""
+
+    key: str
+    title: str
+    against: str
+    work: str
+    ours: str
+    peer: str
+    kind: Kind
+    limit: float
+
+    @property
+    def text(self) -> str:
+        """The bar in words."""
+        match self.kind:
+            case Kind.FASTER:
+                return f"at least {self.limit:g} times as fast"
+            case Kind.BYTES:
+                return f"at most {self.limit:.2f} of its bytes"
+            case Kind.OBJECTS:
+                return f"at most 1/{1 / self.limit:.0f} of its objects"
+            case Kind.EXTRA:
+                return f"at most {self.limit:.2f} s more"
+        return f"at most {self.limit:.0f} MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured for a bar: our figure, the peer's, and how they compare."""
+
+    bar: Bar
+    ours: float
+    peer: float
+    value: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar holds."""
+        return self.value >= self.bar.limit if self.bar.kind is Kind.FASTER else self.value <= self.bar.limit
+
+
+def _faster(key: str, title: str, against: str, work: str, sides: tuple[str, str], limit: float) -> Bar:
+    return Bar(key, title, against, work, sides[0], sides[1], Kind.FASTER, limit)
+
+
+_NONE, _AUTO = "coldhouse", "coldhouse auto"
+_RESTIC, _RESTIC_AUTO, _NATIVE = "restic", "restic compressed", "native"
+
+BARS: tuple[Bar, ...] = (
+    _faster("wide-local", "full backup, wide, folder", "restic backup, no compression", "backup wide folder",
+            (_NONE, _RESTIC), 3.0),
+    _faster("wide-s3", "full backup, wide, SeaweedFS", "native BACKUP TO S3", "backup wide s3", (_NONE, _NATIVE), 1.1),
+    Bar("wide-auto-bytes", "full backup, wide, --compression auto", "bytes of native BACKUP", "backup wide folder",
+        _AUTO, _NATIVE, Kind.BYTES, 0.80),
+    _faster("wide-auto-time", "full backup, wide, --compression auto", "restic backup, compressed",
+            "backup wide folder", (_AUTO, _RESTIC_AUTO), 1.0),
+    _faster("small-s3", "full backup, small, SeaweedFS", "native BACKUP TO S3", "backup small s3",
+            (_NONE, _NATIVE), 2.0),
+    Bar("small-objects", "full backup, small, SeaweedFS", "objects of native BACKUP TO S3", "backup small s3", _NONE,
+        _NATIVE, Kind.OBJECTS, 1 / 50),
+    _faster("increment-nothing", "increment, nothing changed, small, SeaweedFS", "native BACKUP with base_backup",
+            "increment nothing s3", (_NONE, _NATIVE), 20),
+    _faster("increment-partition", "increment, 1 of 1,000 partitions changed, small, SeaweedFS",
+            "native BACKUP with base_backup", "increment partition s3", (_NONE, _NATIVE), 10),
+    _faster("tables-local", "full backup, tables, folder", "native BACKUP TO File", "backup tables folder",
+            (_NONE, _NATIVE), 1.0),
+    _faster("tables-s3", "full backup, tables, SeaweedFS", "native BACKUP TO S3", "backup tables s3",
+            (_NONE, _NATIVE), 1.0),
+    _faster("restore-wide-s3", "restore, wide, SeaweedFS", "native RESTORE FROM S3", "restore wide s3",
+            (_NONE, _NATIVE), 1.0),
+    _faster("restore-small-s3", "restore, small, SeaweedFS", "native RESTORE FROM S3", "restore small s3",
+            (_NONE, _NATIVE), 1.5),
+    _faster("restore-wide-local", "restore, wide, folder", "restic restore", "restore wide folder",
+            (_NONE, _RESTIC), 2.5),
+    Bar("memory", "peak memory of Coldhouse in any run, slow stores too", "-", "", COLDHOUSE, "", Kind.MEMORY, 300),
+    Bar("help", "coldhouse --help", "python -c pass", "command line", "help", "pass", Kind.EXTRA, 0.15),
+    Bar("snapshots", "coldhouse snapshots, 1,000 of them in a folder", "python -c pass", "command line", "snapshots",
+        "pass", Kind.EXTRA, 0.5),
+)  # fmt: skip
+
+
+def judge(bars: Sequence[Bar], measured: Sequence[Series]) -> list[Verdict]:
+    """Compare what was measured with the bars; a bar whose work was not measured is left out."""
+    by_name = {(series.work, series.contender): series for series in measured if series.runs}
+    return [verdict for bar in bars if (verdict := _judge(bar, by_name, measured)) is not None]
+
+
+def _judge(bar: Bar, by_name: Mapping[tuple[str, str], Series], measured: Sequence[Series]) -> Verdict | None:
+    if bar.kind is Kind.MEMORY:
+        peak = max((series.peak_of(COLDHOUSE) for series in measured), default=0)
+        return Verdict(bar, peak / 1e6, 0, peak / 1e6) if peak else None
+    ours, peer = by_name.get((bar.work, bar.ours)), by_name.get((bar.work, bar.peer))
+    if ours is None or peer is None:
+        return None
+    match bar.kind:
+        case Kind.FASTER:
+            mine, its = ours.spread("seconds").middle, peer.spread("seconds").middle
+            return Verdict(bar, mine, its, its / mine)
+        case Kind.EXTRA:
+            mine, its = ours.spread("seconds").middle, peer.spread("seconds").middle
+            return Verdict(bar, mine, its, mine - its)
+        case Kind.BYTES:
+            mine, its = ours.spread("stored").middle, peer.spread("stored").middle
+        case Kind.OBJECTS:
+            mine, its = ours.spread("objects").middle, peer.spread("objects").middle
+    return Verdict(bar, mine, its, mine / its if its else float("inf"))
+
+
+def works_of(bars: Sequence[Bar]) -> frozenset[str]:
+    """The pieces of work that the bars need; all of them if one is about memory alone."""
+    return frozenset(bar.work for bar in bars if bar.work)

@@ -1,0 +1,178 @@
+"""Who is measured: Coldhouse, ClickHouse's own BACKUP and RESTORE, restic, cp. Each call is one measured run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.bars import COLDHOUSE
+from benchmarks.figures import ProcessUse, Run
+from benchmarks.processes import measured, run_command
+from benchmarks.stage import Stage, Written
+from tests.support.engine import CHECKOUT
+
+PASSPHRASE = "a passphrase for benchmarks"
+RESTIC_MODES = {"restic": "off", "restic compressed": "auto"}
+
+
+class Coldhouse:
+    """The command line in a process of its own, at a repository that is opened by its passphrase."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        store = {} if stage.store is None else stage.s3.environment
+        self._environment = environment(stage.folder) | store
+
+    def new_repository(self) -> str:
+        """Make a repository; not measured."""
+        place = self._stage.new_place()
+        self._run("init", "--repo", place)
+        return place
+
+    def backup(self, place: str, *options: str) -> Run:
+        """Back up the shape, encrypted and proven, as always; the objects that it wrote are counted."""
+        before = self._stage.written(place)
+        arguments = ("backup", "--repo", place, "--source", self._stage.engine.url)
+        run = self._measured(*arguments, "--table", f"{self._stage.shape}.*", *options)
+        return _with(run, self._stage.written(place).since(before))
+
+    def restore(self, place: str, *options: str) -> Run:
+        """Restore the newest snapshot beside the shape's own database."""
+        shape, url = self._stage.shape, self._stage.engine.url
+        renamed = f"{shape}={shape}_back"
+        run = self._measured("restore", "latest", "--repo", place, "--target", url, "--rename", renamed, *options)
+        check_restored(self._stage)
+        return run
+
+    def snapshots(self, place: str) -> Run:
+        """List the snapshots."""
+        return self._measured("snapshots", "--repo", place)
+
+    def help(self) -> Run:
+        """Print the help."""
+        return self._measured("--help")
+
+    def _measured(self, *arguments: str) -> Run:
+        os.sync()
+        return measured(lambda: self._run(*arguments), self._stage.servers)
+
+    def _run(self, *arguments: str) -> ProcessUse:
+        command = [sys.executable, "-m", "coldhouse", *arguments]
+        return run_command(COLDHOUSE, command, self._environment, self._stage.folder)
+
+
+class Native:
+    """BACKUP and RESTORE with the settings that they have by themselves."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def backup(self, base: str = "") -> tuple[str, Run]:
+        """Back the shape up to a new place; returns the place as well."""
+        place = self._stage.new_native_place()
+        settings = f" SETTINGS base_backup = {base}" if base else ""
+        run = self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place}{settings}")
+        return place, _with(run, self._stage.written(place))
+
+    def restore(self, place: str) -> Run:
+        """Restore beside the shape's own database."""
+        shape = self._stage.shape
+        run = self._measured(f"RESTORE DATABASE {shape} AS {shape}_back FROM {place}")
+        check_restored(self._stage)
+        return run
+
+    def _measured(self, statement: str) -> Run:
+        os.sync()
+
+        def work() -> None:
+            self._stage.engine.query(statement)
+
+        return measured(work, self._stage.servers)
+
+
+class Restic:
+    """restic on the frozen part files, in a repository in a folder."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def new_repository(self) -> Path:
+        """Make a repository; not measured."""
+        place = self._stage.new_folder()
+        self._run(place, "init")
+        return place
+
+    def backup(self, place: Path, compression: str) -> Run:
+        """Back up with a compression of restic's: off, auto, max."""
+        source = str(self._stage.frozen_parts())
+        before = self._stage.written(str(place))
+        run = self._measured(place, "backup", "--compression", compression, source)
+        return _with(run, self._stage.written(str(place)).since(before))
+
+    def restore(self, place: Path) -> Run:
+        """Restore the files into an empty folder."""
+        target = self._stage.new_folder()
+        try:
+            return self._measured(place, "restore", "latest", "--target", str(target))
+        finally:
+            shutil.rmtree(target, ignore_errors=True)
+
+    def _measured(self, place: Path, *arguments: str) -> Run:
+        os.sync()
+        return measured(lambda: self._run(place, *arguments), ())
+
+    def _run(self, place: Path, *arguments: str) -> ProcessUse:
+        variables = {"RESTIC_PASSWORD": PASSPHRASE, "RESTIC_CACHE_DIR": str(self._stage.folder / "restic-cache")}
+        command = ["restic", "--repo", str(place), "--quiet", *arguments]
+        return run_command("restic", command, environment(self._stage.folder) | variables, self._stage.folder)
+
+
+def has_restic() -> bool:
+    """Whether this machine has restic: apt-get install restic."""
+    return shutil.which("restic") is not None
+
+
+def copy(stage: Stage) -> Run:
+    """Copy the frozen part files with cp and bring them to the disk: neither encrypted nor checked."""
+    source, target = stage.frozen_parts(), stage.new_folder()
+    try:
+        os.sync()
+        command = ["sh", "-c", 'cp -r "$1" "$2" && sync -f "$2"', "sh", str(source), str(target)]
+        run = measured(lambda: run_command("cp", command, environment(stage.folder), stage.folder), ())
+        return _with(run, stage.written(str(target)))
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def interpreter(stage: Stage, *, arguments: Sequence[str] = ("-c", "pass")) -> Run:
+    """Start Python and do nothing."""
+    command = [sys.executable, *arguments]
+    return measured(lambda: run_command("python", command, environment(stage.folder), stage.folder), ())
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The variables of every command: nothing of the user's own configuration."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    own = {"HOME": str(home), "PYTHONPATH": str(CHECKOUT / "src"), "COLDHOUSE_PASSWORD": PASSPHRASE}
+    return kept | own | {"COLDHOUSE_COMPRESSION": "none"}
+
+
+def check_restored(stage: Stage) -> None:
+    """Compare what was restored with the shape itself, and drop it. Raises RuntimeError if it differs."""
+    shape = stage.shape
+    query = (
+        "SELECT sum(cityHash64(table, rows, hash_of_uncompressed_files)), count(), sum(rows) FROM system.parts "
+        "WHERE active AND database = '{}'"
+    )
+    expected, found = (stage.engine.query(query.format(name)) for name in (shape, f"{shape}_back"))
+    stage.engine.query(f"DROP DATABASE {shape}_back SYNC")
+    if expected != found:
+        raise RuntimeError(f"what was restored is not what was backed up: {expected} and {found}")
+
+
+def _with(run: Run, written: Written) -> Run:
+    return replace(run, stored=written.bytes, objects=written.objects)

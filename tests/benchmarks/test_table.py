@@ -1,0 +1,112 @@
+"""The table of ratios: medians, and when a bar holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bars import BARS, Bar, Kind, judge
+from benchmarks.figures import ProcessUse, Run, Series
+from benchmarks.machine import Machine
+from benchmarks.report import BEGIN, END, Report, write_docs
+from benchmarks.shapes import Shape, Sizes, statements
+from benchmarks.tables import HEADINGS, RUN_HEADINGS, markdown_table, run_rows, text_table, verdict_rows
+from benchmarks.works import WORKS
+
+FASTER = Bar("fast", "a backup", "a peer", "work", "ours", "peer", Kind.FASTER, 2.0)
+
+
+def series(contender: str, *seconds: float, stored: int = 0, objects: int = 0, peak: int = 0) -> Series:
+    uses = (ProcessUse("coldhouse", 0.5, peak),) if peak else ()
+    return Series("work", contender, [Run(each, uses, stored, objects) for each in seconds])
+
+
+def test_the_median_decides_and_not_the_worst_or_best_run() -> None:
+    [verdict] = judge([FASTER], [series("ours", 1.0, 9.0, 1.1), series("peer", 2.4, 0.1, 2.2)])
+    assert (verdict.ours, verdict.peer) == (1.1, 2.2)
+    assert verdict.value == 2.0
+    assert verdict.holds
+
+
+def test_a_bar_that_is_missed_by_little_does_not_hold() -> None:
+    [verdict] = judge([FASTER], [series("ours", 1.0), series("peer", 1.99)])
+    assert not verdict.holds
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "stored", "objects", "holds"),
+    [
+        (Kind.BYTES, 0.80, 80, 0, True),
+        (Kind.BYTES, 0.80, 81, 0, False),
+        (Kind.OBJECTS, 1 / 50, 0, 2, True),
+        (Kind.OBJECTS, 1 / 50, 0, 3, False),
+    ],
+)
+def test_bytes_and_objects_are_shares_of_the_peer_s(
+    kind: Kind, limit: float, stored: int, objects: int, holds: bool
+) -> None:
+    bar = Bar("share", "a backup", "a peer", "work", "ours", "peer", kind, limit)
+    measured = [series("ours", 1, stored=stored, objects=objects), series("peer", 1, stored=100, objects=100)]
+    [verdict] = judge([bar], measured)
+    assert verdict.holds is holds
+
+
+def test_extra_seconds_are_those_above_the_bare_interpreter() -> None:
+    bar = Bar("help", "help", "pass", "work", "help", "pass", Kind.EXTRA, 0.15)
+    [verdict] = judge([bar], [series("help", 0.16), series("pass", 0.02)])
+    assert verdict.holds
+    [verdict] = judge([bar], [series("help", 0.18), series("pass", 0.02)])
+    assert not verdict.holds
+
+
+def test_memory_is_the_worst_of_all_runs_of_all_works() -> None:
+    [bar] = [bar for bar in BARS if bar.kind is Kind.MEMORY]
+    [verdict] = judge([bar], [series("coldhouse", 1, peak=100_000_000), series("coldhouse auto", 1, peak=301_000_000)])
+    assert verdict.ours == 301
+    assert not verdict.holds
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    assert judge(BARS, [series("ours", 1.0)]) == []
+
+
+def test_every_bar_has_a_work_that_measures_it() -> None:
+    assert {bar.work for bar in BARS if bar.work} <= {work.name for work in WORKS}
+    assert len({bar.key for bar in BARS}) == len(BARS)
+
+
+def test_the_table_says_figures_ratio_bar_and_verdict() -> None:
+    [row] = verdict_rows(judge([FASTER], [series("ours", 0.5), series("peer", 1.25)]))
+    assert row == ("a backup", "a peer", "0.500 s", "1.25 s", "2.50", "at least 2 times as fast", "yes")
+    assert text_table(("a", "b"), [("1", "22")]) == "a  b\n1  22"
+    assert markdown_table(("a", "b"), [("1", "22")]) == "| a | b |\n| --- | --- |\n| 1 | 22 |"
+    assert len(HEADINGS) == len(row)
+
+
+def test_the_runs_show_every_process_and_the_spread() -> None:
+    [row] = run_rows([series("ours", 2.0, 1.0, 4.0, stored=1234, objects=5, peak=7_000_000)])
+    assert row == (
+        "work", "ours", "2.000 (1.000 - 4.000)", "coldhouse 0.50", "coldhouse 7", "1,234", "5",
+    )  # fmt: skip
+    assert len(RUN_HEADINGS) == len(row)
+
+
+def test_the_tables_replace_those_in_a_document_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "performance.md"
+    path.write_text(f"before\n{BEGIN}\nstale tables\n{END}\nafter\n")
+    machine = Machine("a processor", 2, 1 << 30, "Linux", 0.0, (("Python", "3.11"),))
+    report = Report(machine, "python -m benchmarks", Sizes(), 5, (series("ours", 1.0),))
+    write_docs(report, path)
+    first = path.read_text()
+    write_docs(report, path)
+    assert path.read_text() == first
+    assert first.startswith("before\n") and first.endswith("after\n") and "stale" not in first
+    path.write_text("no place")
+    with pytest.raises(ValueError, match="no place for tables"):
+        write_docs(report, path)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_the_data_is_made_by_the_same_statements_every_time(shape: Shape) -> None:
+    assert list(statements(shape, 0.01)) == list(statements(shape, 0.01))
