@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from coldhouse.model import Extent, PackRef
+from coldhouse.repository.id_index import IdIndex
 from coldhouse.repository.page_extents import PageExtents
 
 
@@ -60,16 +61,18 @@ def _pairs(column: array[int]) -> list[tuple[int, int]]:
 class Relocation:
     """Where the extents of packs went."""
 
-    def __init__(self, packs: Mapping[bytes, PackRef]) -> None:
-        """``packs`` are those that were written."""
-        self._refs = dict(packs)
-        self._places = {id: at for at, id in enumerate(packs)}
-        self._ids = list(packs)
+    def __init__(self) -> None:
+        self._ids = IdIndex()  # of the packs that they went to
+        self._refs: dict[bytes, PackRef] = {}
         self._moved: dict[bytes, _MovedPack] = {}
 
     def add(self, pack: bytes, old: Sequence[Extent], new: Iterable[Sequence[Extent]]) -> None:
         """The extents of a pack (as :meth:`Wanted.extents` gave them), and where each went."""
-        self._moved[pack] = _MovedPack(old, new, self._places)
+        self._moved[pack] = _MovedPack(old, new, self._ids)
+
+    def stored_in(self, packs: Iterable[PackRef]) -> None:
+        """The packs that they went to, once these are stored."""
+        self._refs.update({ref.id: ref for ref in packs})
 
     def touches(self, page: PageExtents) -> bool:
         """Whether anything of a page went elsewhere."""
@@ -80,24 +83,24 @@ class Relocation:
         moved = self._moved.get(extent.pack)
         if moved is None or not extent.length:
             return None
-        return tuple([Extent(self._ids[place], offset, length) for place, offset, length in moved.find(extent)])
+        return tuple([Extent(self._ids.id_at(at), offset, length) for at, offset, length in moved.find(extent)])
 
     def pack(self, id: bytes) -> PackRef:
-        """One of the packs that were written."""
+        """One of the packs that they went to."""
         return self._refs[id]
 
 
 class _MovedPack:
     """The extents of one pack as columns."""
 
-    def __init__(self, old: Sequence[Extent], new: Iterable[Sequence[Extent]], places: Mapping[bytes, int]) -> None:
+    def __init__(self, old: Sequence[Extent], new: Iterable[Sequence[Extent]], ids: IdIndex) -> None:
         self._offsets = array("Q", [extent.offset for extent in old])
         self._lengths = array("Q", [extent.length for extent in old])
         self._starts = array("I", [0])
         self._pieces = array("Q")
         for extents in new:
             for extent in extents:
-                self._pieces.extend((places[extent.pack], extent.offset, extent.length))
+                self._pieces.extend((ids.add(extent.pack), extent.offset, extent.length))
             self._starts.append(len(self._pieces) // 3)
         if len(self._starts) != len(self._offsets) + 1:
             raise ValueError("not every extent went somewhere")

@@ -1,13 +1,14 @@
 """Which packs are worth being written anew: those with the largest share of bytes that nothing needs.
 
-A first look counts marks alone and costs no request; it takes frames for full, so what it calls unused is at least what
-is. Only packs that may have much of it are looked at in their frame tables.
+A first look counts marks alone and costs no request; it takes all frames for full and for equally compressed, and finds
+about as much unused as there is, or more. Only packs that may have much of it are looked at in their frame tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from coldhouse.model import PackRef
 from coldhouse.repository.marking import PIECE
@@ -50,7 +51,7 @@ class RewritePlan:
 
 
 def estimate(ref: PackRef, frames: bytes) -> PackUse:
-    """The most that can be unused in a pack, from its marks (see ``Marks.frames_of``)."""
+    """About the most that can be unused in a pack, from its marks (see ``Marks.frames_of``)."""
     pieces = _PIECES * frames_in(ref.table_size)
     used = sum(bits.bit_count() for bits in frames)
     share = max(0, pieces - used) / pieces if pieces else 0.0
@@ -60,7 +61,7 @@ def estimate(ref: PackRef, frames: bytes) -> PackUse:
 def measure(ref: PackRef, table: FrameTable, frames: bytes) -> PackUse:
     """What is unused in a pack, from its marks and its frame table."""
     unused = 0
-    for number, start, end, plain in zip(table.numbers, table.starts, table.starts[1:], table.plain, strict=True):
+    for number, (start, end), plain in zip(table.numbers, pairwise(table.starts), table.plain, strict=True):
         pieces = -(-plain // PIECE)
         used = (frames[number] & (1 << pieces) - 1).bit_count() if number < len(frames) else 0
         unused += (end - start) * (pieces - used) // pieces
