@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from coldhouse.clickhouse import inspect
 from coldhouse.errors import BackupFailed
+from coldhouse.events import Event, Phase, Warned
 from coldhouse.model import Mutation, TableName
 from tests.scenarios.world import World
 
@@ -163,6 +165,44 @@ class TestUnfinishedRenames:
         with pytest.raises(BackupFailed, match=rf"RENAME COLUMN is unfinished in {renaming.db}\.t\b"):
             renaming.backup()
         assert renaming.snapshots() == []
+
+    def begin_before_the_statement(self, world: World, *, then: str = "") -> Callable[[Event], None]:
+        """A listener: the RENAME begins when the source was looked at, just before BACKUP; then something is run."""
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Phase) and "ClickHouse sends" in event.text:
+                columns = world.ask("SELECT name FROM system.columns WHERE database = '{db}' AND table = 't'")
+                if "s2" not in columns:
+                    world.run(
+                        "SYSTEM STOP MERGES {db}.t",
+                        "ALTER TABLE {db}.t RENAME COLUMN s TO s2 SETTINGS mutations_sync = 0, alter_sync = 0",
+                    )
+            if isinstance(event, Warned) and then:
+                world.run(then)
+
+        return listen
+
+    @pytest.fixture
+    def quiet(self, world: World) -> World:
+        world.run(
+            "CREATE TABLE {db}.t (id UInt64, s String) ENGINE = MergeTree ORDER BY id",
+            "INSERT INTO {db}.t SELECT number, toString(number) FROM numbers(100)",
+        )
+        return world
+
+    def test_one_that_begins_after_the_look_is_seen_in_what_arrives(self, quiet: World) -> None:
+        before = quiet.ask("SELECT sum(cityHash64(*)) FROM {db}.t")
+        listener = self.begin_before_the_statement(quiet, then="SYSTEM START MERGES {db}.t")
+        quiet.backup(listener=listener)
+        quiet.drop()
+        quiet.restore()
+        assert quiet.ask("SELECT sum(cityHash64(*)), countIf(s2 = '') FROM {db}.t") == f"{before}\t0"
+
+    def test_and_refused_if_it_does_not_end(self, quiet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(inspect, "RENAME_SECONDS", 0.1)
+        with pytest.raises(BackupFailed, match=rf"RENAME COLUMN is unfinished in {quiet.db}\.t\b"):
+            quiet.backup(listener=self.begin_before_the_statement(quiet))
+        assert quiet.snapshots() == []
 
 
 class TestMutatedParts:

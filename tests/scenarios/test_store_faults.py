@@ -1,7 +1,8 @@
 """A store that fails at any of its calls: what is committed stays restorable, nothing half is seen, the repeat works.
 
 Each call of a backup and of a restore fails in turn: once before it has any effect, once after it had it, as when the
-answer of a bucket is lost. The embedded engine alone plays here, because the store is all that differs.
+answer of a bucket is lost. The embedded engine alone plays here, because the store is all that differs. These take
+minutes; test_every_fault.py has their siblings in the normal suite.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP, Clickhouse
 from tests.scenarios.world import PASSPHRASE, World
 from tests.support.faulty import Call, Fault, FaultyStorage, How
+
+pytestmark = pytest.mark.long
 
 #: A failure after a call that only reads is the same as one before it.
 READS = frozenset({"get", "get_range", "list", "size", "free_space"})

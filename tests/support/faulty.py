@@ -61,12 +61,14 @@ class Fault:
 class FaultyStorage(Storage):
     """Another store, with faults. ``watch`` is told of each call before it happens (to let others act in between).
 
-    A call that fails counts like any other. One delete of many names is one call, named by the first of them.
+    ``met`` are the calls that were hit. A call that fails counts like any other. One delete of many names is one call,
+    named by the first of them.
     """
 
     def __init__(self, inner: Storage, *faults: Fault, watch: Callable[[Call], None] | None = None) -> None:
         self.inner = inner
         self.calls: list[Call] = []
+        self.met: list[Call] = []
         self.watch = watch
         self._faults = list(faults)
         self._lock = threading.Lock()
@@ -193,6 +195,7 @@ class FaultyStorage(Storage):
                 self._faults[place] = replace(fault, times=fault.times - 1)
             else:
                 del self._faults[place]
+            self.met.append(call)
             return fault
         return None
 

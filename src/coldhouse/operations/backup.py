@@ -21,6 +21,7 @@ from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
 from coldhouse.operations.recording import Recorder, account
+from coldhouse.operations.transfer import RenameBegan
 from coldhouse.repository import PackSettings, Repository, new_snapshot_id
 from coldhouse.version import SOFTWARE
 
@@ -79,6 +80,10 @@ def run(repository: Repository, options: BackupOptions, listener: Listener = sil
                 if error.clickhouse_code not in GONE or look == LOOKS:
                     raise
                 listener(Warned("a table was dropped while the backup began; looking again"))
+            except RenameBegan as error:
+                if look == LOOKS:
+                    raise
+                listener(Warned(f"{error.message}; looking again"))
     raise BackupFailed("the tables of the source keep changing", hint="repeat when no table is being dropped")
 
 

@@ -37,6 +37,9 @@ from coldhouse.repository import PackWriter, Page, Repository
 #: Objects up to this size are looked at for definitions (.sql); a definition is a few kilobytes.
 DEFINITION_STARTS = (b"CREATE ", b"ATTACH ")
 
+#: How ClickHouse's text of an unfinished mutation begins (MergeTreeMutationEntry::backup).
+MUTATION_START = b"block number: "
+
 #: The digits of the largest number of rows, and a line break.
 LONGEST_COUNT = 22
 
@@ -185,8 +188,10 @@ class Delivery:
 
 
 def _is_kept(body: bytes) -> bool:
-    """Whether a file is also kept in memory: a definition, or a number such as a count.txt holds."""
-    return body.startswith(DEFINITION_STARTS) or (len(body) <= LONGEST_COUNT and body.strip().isdigit())
+    """Whether a file is also kept in memory: a definition, a mutation, or a number such as a count.txt holds."""
+    return body.startswith((*DEFINITION_STARTS, MUTATION_START)) or (
+        len(body) <= LONGEST_COUNT and body.strip().isdigit()
+    )
 
 
 def _row_texts(session: IngestSession, known: KnownFiles) -> Callable[[FileEntry], str]:

@@ -19,6 +19,8 @@ from coldhouse.errors import (
     SourceError,
     StatementFailed,
     StorageError,
+    StorageFull,
+    StorageRefused,
     UsageError,
 )
 from coldhouse.events import Listener, Phase, Warned, silent
@@ -157,7 +159,7 @@ class _Restore:
         if self._options.dry_run:
             return self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
         self._stop_leftovers()
-        self._note.begin(frozenset(step.target for step in plan.tables if step.action == "create"))
+        self._begin(plan)
         try:
             tables, left_out = self._restore(plan, chosen)
         except BaseException:
@@ -166,6 +168,19 @@ class _Restore:
         self._resubmit(plan)
         self._forget()
         return self._report(plan, tables, left_out)
+
+    def _begin(self, plan: RestorePlan) -> None:
+        """Note what is begun; a store that is full or read-only is no reason not to read from it.
+
+        Only an append needs the note: without it a repeat could double rows.
+        """
+        try:
+            self._note.begin(frozenset(step.target for step in plan.tables if step.action == "create"))
+        except (StorageFull, StorageRefused) as error:
+            if any(step.action == "append" for step in plan.tables):
+                raise
+            self._note.keep_nowhere()
+            self._warn(f"if this restore is interrupted, a repeat cannot continue it: {error.message}")
 
     def _forget(self) -> None:
         """Everything is back: that the note of it cannot be removed makes no failure of it."""

@@ -66,6 +66,10 @@ class RestoreNote:
         """Record what will be created, before anything is."""
         self._write(replace(self._note, creating=tuple(sorted(self.creating | creating))))
 
+    def keep_nowhere(self) -> None:
+        """Go on without a note: nothing of this restore can be continued by another run."""
+        self._repository = None
+
     def narrow(self, made: frozenset[TableName], *, keep: bool) -> None:
         """Record that of what was to be created only this was; forget the restore if it is nothing, unless ``keep``."""
         if made or keep:

@@ -6,10 +6,11 @@ from an earlier snapshot, with its size and checksum, before the statement is al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from coldhouse.clickhouse import document, layout
+from coldhouse.errors import BackupFailed
 from coldhouse.gateway import Arrived, IngestSession
 from coldhouse.model import WHOLE_TABLE, FileEntry, Part, PartState, TableName
 from coldhouse.operations.known_files import KnownFiles
@@ -25,6 +26,10 @@ class ReceivedTable:
     damaged: tuple[str, ...]
 
 
+class RenameBegan(BackupFailed):
+    """A RENAME COLUMN began after the source was looked at: what arrived would restore without that column's values."""
+
+
 @dataclass(slots=True)
 class _Gathering:
     """What is collected of one table while the document is read."""
@@ -33,6 +38,7 @@ class _Gathering:
     files: dict[str, list[FileEntry]] = field(default_factory=dict)
     new_bytes: int = 0
     damaged: list[str] = field(default_factory=list)
+    renaming: bool = False
 
 
 def base_document(known: KnownFiles) -> bytes:
@@ -75,6 +81,8 @@ def gather(
 
     ``states`` are the parts of its tables at the source now, inactive ones too; a part that is already gone there gets
     its rows from its own count.txt (read by ``read_text``) and an unknown hash: the next backup asks for it again.
+
+    Raises RenameBegan.
     """
     tables: dict[TableName, _Gathering] = {}
     _, files = document.parse(session.document or b"")
@@ -89,6 +97,9 @@ def gather(
                 new = not (item.use_base and known.in_a_snapshot((item.size, item.checksum)))
                 entry = _entry(file, item, session, known)
                 _add_file(tables.setdefault(name, _Gathering()), WHOLE_TABLE, entry, new=new)
+            case layout.MutationFile(table=name) if b"RENAME COLUMN" in session.kept.get(item.data_file, b""):
+                tables.setdefault(name, _Gathering()).renaming = True
+    _refuse_renames(name for name, table in tables.items() if table.renaming)
     known_states = {(name, state.name): state for name, state in states() if name in tables}
     return {
         name: ReceivedTable(
@@ -99,6 +110,14 @@ def gather(
         )
         for name, table in tables.items()
     }
+
+
+def _refuse_renames(renaming: Iterable[TableName]) -> None:
+    if names := ", ".join(map(str, renaming)):
+        raise RenameBegan(
+            f"a RENAME COLUMN began in {names} while the backup ran; the backup would have lost that column",
+            hint="repeat when system.mutations says that it is done, or back up the other tables with --exclude",
+        )
 
 
 def _definition(item: document.DocumentFile, session: IngestSession, known: KnownFiles) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from coldhouse.errors import Corruption, NoSuchSnapshot, UsageError
+from coldhouse.errors import Corruption, NoSuchSnapshot, StorageFull, StorageRefused, UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import Snapshot
 from coldhouse.operations import broken, proof
@@ -170,7 +170,17 @@ class _Verification:
                             subject.proof = _data_proof(needed, chosen, ledger)
                 self._damaged, self._sound = data.broken, data.sound
         finally:
-            ledger.save(structure.stored)
+            with self._recording():
+                ledger.save(structure.stored)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """What was found is told, also where the store is full or read-only and the record of it cannot be kept."""
+        try:
+            yield
+        except (StorageFull, StorageRefused) as error:
+            for subject in self._subjects:
+                subject.findings.remark(f"what was found is not recorded: {error.message}")
 
     def _note_broken(self, structure: StructureCheck, before: Broken) -> None:
         """Let the next backup know what it must not build upon."""
@@ -182,7 +192,8 @@ class _Verification:
         after = seen.found(lost=lost, damaged=damaged | (ids - lost))
         if not self._options.snapshot:
             after = after.among(structure.packs.keys() | structure.read | structure.broken.ids)
-        broken.write(self._repository, before, after)
+        with self._recording():
+            broken.write(self._repository, before, after)
 
     def _drill(self) -> None:
         from coldhouse.operations.drill import Drill
@@ -211,7 +222,8 @@ class _Verification:
             record = known.proven(Proof("structure", done.at))  # the answer was another, but nothing is damaged
         else:
             record = known.damaged(done.level, done.at)
-        proof.write(self._repository, subject.id, record)
+        with self._recording():
+            proof.write(self._repository, subject.id, record)
         return VerifyReport(
             snapshot=subject.id,
             level=self._options.level,

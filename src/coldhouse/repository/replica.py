@@ -51,13 +51,16 @@ def init_replica(original: Repository, storage: Storage) -> Repository:
 
     Raises:
         RepositoryExists: another repository is there.
+        Corruption: the config of the first is damaged.
         StorageError: one of the stores failed.
     """
     if repository_id(storage) is None:
         copy_keys(original.storage, storage)
         storage.sync()
+        config = original.storage.get(names.CONFIG)
+        keys.decode_config(config)  # a damaged one would make that place useless, for a repeat as well
         with suppress(ObjectExists):  # somebody else does the same; which repository it is now is looked at below
-            storage.create(names.CONFIG, original.storage.get(names.CONFIG))
+            storage.create(names.CONFIG, config)
         storage.sync()
     replica = open_replica(original, storage)
     if replica is None:

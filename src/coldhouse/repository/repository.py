@@ -252,10 +252,11 @@ def init(storage: Storage, passphrase: str, *, kdf: KdfCost | None = None) -> Re
     storage.create(names.key_slot(slot), stored)
     storage.sync()
     try:
-        storage.create(names.CONFIG, keys.encode_config(config))
+        storage.create(names.CONFIG, encoded := keys.encode_config(config))
     except ObjectExists as error:
-        storage.delete([names.key_slot(slot)])
-        raise _exists(storage) from error
+        if bytes(_config(storage) or b"") != encoded:  # else it is ours: the request was carried out twice
+            storage.delete([names.key_slot(slot)])
+            raise _exists(storage) from error
     storage.sync()
     return Repository(storage, keys.keyring_of(config, [master]), slot)
 
