@@ -100,8 +100,8 @@ class Play:
         with self.reopened(name, passphrase) as repository:
             if name == "repository":
                 assert repository.snapshot_ids() == sorted(self.contents)
-            level = "data" if thoroughly else "structure"
-            for found in verify.run(repository, verify.VerifyOptions(level=level)):
+            options = verify.VerifyOptions(level="data" if thoroughly else "structure")
+            for found in verify.run(repository, options):
                 assert found.ok, found.problems
 
     def check_restores(self, *ids: str, name: str = "repository", passphrase: str = PASSPHRASE) -> None:
