@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -77,7 +77,8 @@ def test_an_error_at_any_call(how: How) -> None:
         back_up(repository, first := root(), None)
         parent = repository.snapshot(first.id)
         storage.inject(Fault(how, skip=count))
-        with pytest.raises(StorageError):
+        last = count == calls - 1  # the intent is taken back; if that fails a prune does it
+        with nullcontext() if last else pytest.raises(StorageError):
             back_up(repository, second := root(), parent)
         storage.heal()
         clean = open_repository(inner, PASSPHRASE)
@@ -85,7 +86,9 @@ def test_an_error_at_any_call(how: How) -> None:
         visible += is_whole(clean, second, 4)
         back_up(clean, again := root(), parent)
         assert is_whole(clean, again, 4)
-    assert visible <= 2  # only a lost answer, or the sync behind it, can fail after the snapshot was created
+    assert (
+        visible <= 3
+    )  # only a lost answer, or the sync behind it, or taking back the intent, can fail after the commit
 
 
 @pytest.mark.parametrize("how", [How.BEFORE, How.AFTER])

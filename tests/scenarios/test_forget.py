@@ -198,11 +198,11 @@ def test_a_backup_that_ends_meanwhile_is_not_touched(repository: Repository) -> 
 
 
 @pytest.mark.parametrize("how", [How.BEFORE, How.AFTER, How.TWICE])
-def test_a_delete_that_fails_is_repeated_by_the_next_run(
+def test_a_fence_that_fails_is_repeated_by_the_next_run(
     repository: Repository, storage: FaultyStorage, how: How
 ) -> None:
     history = fill(repository, daily(5))
-    storage.inject(Fault(how, "delete", "snapshots/*", StorageError("no answer") if how is not How.TWICE else None))
+    storage.inject(Fault(how, "put", "snapshots/*", StorageError("no answer") if how is not How.TWICE else None))
     if how is How.TWICE:
         forgotten(repository, LAST_TWO)
     else:

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import msgspec
 
-from coldhouse.errors import BackupFailed, ObjectMissing
+from coldhouse.errors import BackupFailed, Corruption, ObjectExists, ObjectMissing
 from coldhouse.model import ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry, TableKind, TableName
-from coldhouse.repository import names
-from coldhouse.repository.catalog import ParentCatalog, encode_entry
-from coldhouse.repository.crypto import Keyring, Kind, content_digest, damaged, missing, seal
+from coldhouse.repository import names, revisions
+from coldhouse.repository.catalog import ParentCatalog, encode_entry, read_entries
+from coldhouse.repository.condemned import Condemned, read_all
+from coldhouse.repository.crypto import Keyring, Kind, content_digest, damaged, seal, unseal
+from coldhouse.repository.intents import Intent
 from coldhouse.repository.manifests import ManifestWriter, read_manifest
+from coldhouse.repository.needs import Needs
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.page import Page, digest_of_states
 from coldhouse.repository.paging import Pager
@@ -20,9 +23,6 @@ from coldhouse.storage.base import Storage
 
 #: A page of at most so many bytes of plaintext stands in its table entry instead of an object of its own.
 MAX_INLINE = 4096
-#: Up to so many objects are asked for one by one at a commit; more are found by listing.
-_ASK = 100
-_ASKING = 8
 
 
 class SnapshotDraft:
@@ -31,9 +31,20 @@ class SnapshotDraft:
     ``stored_bytes`` and ``objects`` count what the draft itself stored: manifests, and the snapshot in the end.
     """
 
-    def __init__(self, storage: Storage, ring: Keyring, parent: Snapshot | None, own: OwnState | None = None) -> None:
-        """``own`` is what the host keeps of its own snapshots, where its key cannot read them."""
+    def __init__(
+        self,
+        storage: Storage,
+        ring: Keyring,
+        parent: Snapshot | None,
+        own: OwnState | None = None,
+        intent: Intent | None = None,
+    ) -> None:
+        """``own`` is what the host keeps of its own snapshots, where its key cannot read them.
+
+        ``intent`` names the snapshot, and was entered before the parent was read; without one the commit makes its own.
+        """
         self._own = own
+        self._intent = intent
         self._storage = storage
         self._ring = ring
         self._parent = parent
@@ -129,20 +140,27 @@ class SnapshotDraft:
         """Make the snapshot visible; returns it as stored: with its catalog, and with the draft's own objects counted.
 
         Manifests are stored first; then every new manifest, every pack that a new page or a page from elsewhere refers
-        to, and the parent if anything is carried from it, are proven to be in the store with the right size; then the
-        snapshot is created.
+        to, and the parent if anything is carried from it, are proven to be in the store with the right size, and not
+        condemned; then the snapshot is created.
 
         Raises:
             Corruption: something that the snapshot needs is not in the store, or not of its size.
-            BackupFailed: the parent was removed meanwhile.
+            BackupFailed: the parent was removed meanwhile, something that is needed is condemned, or the name of the
+                snapshot was fenced, because it was taken for dead.
             StorageError: the store failed; then, and in all cases above, there is no snapshot.
         """
         if not names.is_snapshot_id(root.id) or root.started.tzinfo is None or root.finished.tzinfo is None:
             raise ValueError(f"{root.id} is no snapshot id, or its times are without a zone")
+        if self._intent is not None:
+            return self._commit(root, self._intent, Condemned())
+        with Intent(self._storage, "backup", [names.snapshot(root.id)]) as intent:
+            return self._commit(root, intent, read_all(self._storage, names.GRAVES))
+
+    def _commit(self, root: Snapshot, intent: Intent, graves: Condemned) -> Snapshot:
         catalog = self._parent_catalog().arrange(self._tables, self._write_catalog)
         self._manifests.flush()
         self._storage.sync()
-        self._prove()
+        self._prove(catalog, intent, graves)
         cost = replace(
             root.accounting,
             stored=root.accounting.stored + self._manifests.stored_bytes,
@@ -151,7 +169,15 @@ class SnapshotDraft:
         snapshot = replace(root, catalog=catalog, accounting=cost)
         name = names.snapshot(root.id)
         sealed = seal(self._ring, Kind.SNAPSHOT, name, msgspec.msgpack.encode(snapshot))
-        self._storage.create(name, sealed)
+        try:
+            intent.create(name, sealed)
+        except ObjectExists as error:
+            if self._storage.size(name) != len(names.FENCE):
+                raise
+            raise BackupFailed(
+                "A prune took this backup for dead, because nothing was heard of it for hours, and closed its name.",
+                hint="Run it again. If this machine sleeps in between, give prune a longer --dead-after.",
+            ) from error
         self._storage.sync()
         self._snapshot_bytes = len(sealed)
         if self._own is not None:
@@ -213,45 +239,48 @@ class SnapshotDraft:
 
     # ---------------------------------------------------------------------------------------------------------- proof
 
-    def _prove(self) -> None:
-        """Raise unless everything that this draft relies on is in the store."""
-        manifests = {names.manifest(ref.id): ref.size for ref in self._manifests.written}
+    def _prove(self, catalog: Sequence[ManifestRef], intent: Intent, graves: Condemned) -> None:
+        """Raise unless everything that this draft relies on is in the store, and will stay there."""
+        needs = Needs()
+        needs.manifests.update({ref.id: ref.size for ref in self._manifests.written})
+        needs.packs.update({ref.id: ref.size for ref in self._packs.values()})
         for page in self._foreign.values():
-            self._packs.update(read_page(self._storage, self._ring, page, self._own).packs)
-        packs = {names.pack(ref.id): ref.size for ref in self._packs.values()}
-        for prefix, expected in ((names.MANIFESTS, manifests), (names.PACKS, packs)):
-            found = self._ask(expected) if len(expected) <= _ASK else self._list(prefix, expected)
-            for name, size in expected.items():
-                if name not in found:
-                    raise missing(name)
-                if found[name] != size:
-                    raise damaged(name, f"has {found[name]} bytes instead of {size}")
-        if self._leans and self._parent is not None:
-            try:
-                self._storage.size(names.snapshot(self._parent.id))
-            except ObjectMissing as error:
-                raise BackupFailed(
-                    f"Snapshot {self._parent.id}, whose data this one shares, was removed meanwhile.",
-                    hint="Run the backup again: it will start from another snapshot.",
-                ) from error
+            needs.add_page(page, self._read_packs(page))
+        needs.refuse(graves)
+        stands = not self._leans or self._parent is None or self._parent_stands(self._parent)
+        if not stands and self._intent is None:
+            raise BackupFailed(
+                f"Snapshot {self._parent and self._parent.id}, whose data this one shares, was removed meanwhile.",
+                hint="Run the backup again: it will start from another snapshot.",
+            )
+        if intent.condemned or not stands:
+            needs.manifests.update({ref.id: ref.size for ref in catalog})
+            for entry in read_entries(catalog, self._read_catalog):
+                for page in entry.pages:
+                    needs.add_page(page, self._read_packs(page))
+        needs.refuse(intent.condemned)
+        needs.prove(self._storage)
 
-    def _ask(self, expected: Mapping[str, int]) -> dict[str, int]:
-        if not expected:
-            return {}
-        from concurrent.futures import ThreadPoolExecutor
+    def _read_packs(self, page: PageRef) -> Mapping[bytes, PackRef]:
+        return read_page(self._storage, self._ring, page, self._own).packs
 
-        with ThreadPoolExecutor(min(_ASKING, len(expected)), "proof") as pool:
-            sizes = pool.map(self._size, expected)
-            return {name: size for name, size in zip(expected, sizes, strict=True) if size is not None}
-
-    def _size(self, name: str) -> int | None:
+    def _parent_stands(self, parent: Snapshot) -> bool:
+        """Whether the very object that the parent was read from still counts; a later revision needs other packs."""
+        name = names.snapshot(parent.id)
         try:
-            return self._storage.size(name)
+            if self._storage.size(name) != len(names.FENCE):
+                return True
         except ObjectMissing:
-            return None
-
-    def _list(self, prefix: str, expected: Mapping[str, int]) -> dict[str, int]:
-        return {stored.name: stored.size for stored in self._storage.list(prefix) if stored.name in expected}
+            pass
+        found = revisions.current(self._storage, parent.id)
+        if found is None or self._own is not None:
+            return False
+        try:
+            stored = self._storage.get(found)
+            now = msgspec.msgpack.decode(unseal(self._ring, Kind.SNAPSHOT, found, stored), type=Snapshot)
+        except (ObjectMissing, Corruption):
+            return False
+        return now.catalog == parent.catalog
 
 
 def read_page(storage: Storage, ring: Keyring, ref: PageRef, own: OwnState | None = None) -> Page:

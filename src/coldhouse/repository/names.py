@@ -14,11 +14,16 @@ MANIFESTS = "manifests/"
 SNAPSHOTS = "snapshots/"
 NOTES = "notes/"
 ROTATIONS = "rotations/"
+INTENTS = "intents/"
+CONDEMNED = "condemned/"
+GRAVES = "graves/"
 
 #: The content of an object at a snapshot's name that says: there is no such snapshot, and never will be.
 FENCE = b"coldhouse fence\n"
 
 _SNAPSHOT_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
+_REVISION = re.compile(r"snapshots/([0-9]{8}T[0-9]{6}Z-[0-9a-f]{16})(?:\.([1-9][0-9]{0,8}))?")
+_DECLARATION = re.compile(r"intents/([0-9a-f]{32})/([0-9]{6})")
 _OBJECT_ID = re.compile(r"[0-9a-f]{32}")
 _NOTE_KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -66,9 +71,24 @@ def manifest(id: bytes) -> str:
     return f"{MANIFESTS}{id[:1].hex()}/{id.hex()}"
 
 
-def snapshot(id: str) -> str:
-    """The name of a snapshot, given its id."""
-    return f"{SNAPSHOTS}{id}"
+def snapshot(id: str, revision: int = 0) -> str:
+    """The name of a snapshot, given its id; a later revision says the same of packs that were written anew."""
+    return f"{SNAPSHOTS}{id}.{revision}" if revision else f"{SNAPSHOTS}{id}"
+
+
+def declaration(intent: str, number: int) -> str:
+    """The name of a declaration of an intent: the first has number 0, each renewal the next."""
+    return f"{INTENTS}{intent}/{number:06}"
+
+
+def condemned(id: str) -> str:
+    """The name of a list of condemned objects, given its id (32 hex digits)."""
+    return f"{CONDEMNED}{id}"
+
+
+def grave(id: str) -> str:
+    """The name of a list of objects whose deletion is decided, given its id (32 hex digits)."""
+    return f"{GRAVES}{id}"
 
 
 def note_folder(kind: str) -> str:
@@ -83,10 +103,16 @@ def note(kind: str, digest: bytes) -> str:
     return f"{note_folder(kind)}{digest.hex()}"
 
 
-def snapshot_of(name: str) -> str | None:
-    """The id of the snapshot that an object name stands for, or None if it is something else."""
-    id = name.removeprefix(SNAPSHOTS)
-    return id if is_snapshot_id(id) and name != id else None
+def revision_of(name: str) -> tuple[str, int] | None:
+    """The snapshot's id and the revision that an object name stands for, or None if it is something else."""
+    match = _REVISION.fullmatch(name)
+    return None if match is None else (match[1], int(match[2] or 0))
+
+
+def declaration_of(name: str) -> tuple[str, int] | None:
+    """The intent and the number of the declaration that an object name stands for, or None if it is something else."""
+    match = _DECLARATION.fullmatch(name)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def id_of(name: str) -> bytes | None:
@@ -98,5 +124,9 @@ def id_of(name: str) -> bytes | None:
 
 
 def bound_id(name: str) -> bytes:
-    """The 16 bytes that stand in the header of an object: its own id, or a hash of a name that holds no such id."""
-    return id_of(name) or sha256(name.encode()).digest()[:16]
+    """The 16 bytes that stand in the header of an object: its own id, or a hash of a name that holds no such id.
+
+    All revisions of a snapshot have the same, so that none can stand in the place of another snapshot.
+    """
+    revision = revision_of(name)
+    return id_of(name) or sha256((snapshot(revision[0]) if revision else name).encode()).digest()[:16]

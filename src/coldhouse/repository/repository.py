@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -15,11 +16,13 @@ from coldhouse.errors import (
     RepositoryExists,
 )
 from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry
-from coldhouse.repository import keys, names, notes
+from coldhouse.repository import condemned, intents, keys, names, notes, revisions
 from coldhouse.repository.catalog import read_entries
+from coldhouse.repository.condemned import Condemned
 from coldhouse.repository.credentials import Credential
 from coldhouse.repository.crypto import MIB, Keyring, Kind, damaged, unseal
 from coldhouse.repository.draft import SnapshotDraft, read_page
+from coldhouse.repository.intents import Intent
 from coldhouse.repository.keys import KdfCost
 from coldhouse.repository.manifests import read_manifest
 from coldhouse.repository.own_state import OwnState
@@ -31,6 +34,8 @@ from coldhouse.repository.slots import Slots, read_small, unlock
 from coldhouse.storage.base import Storage
 
 _MAX_SNAPSHOT = 64 * MIB
+#: So often a snapshot is looked for anew when what was found became a fence before it was read.
+_LOOKS = 5
 
 
 class Repository:
@@ -64,15 +69,23 @@ class Repository:
     # ------------------------------------------------------------------------------------------------------ snapshots
 
     def readable_snapshot_ids(self) -> list[str]:
-        """The ids of the snapshots that this key can read, oldest first; one that cannot reads what it has kept."""
+        """The ids of the snapshots that this key can read, oldest first; one that cannot reads what it has kept.
+
+        What was kept says nothing of packs that were written anew: only a snapshot in its first revision counts.
+        """
+        there = self.snapshot_objects()
         if not self.write_only:
-            return self.snapshot_ids()
-        return [id for id in self.snapshot_ids() if self._own is not None and self._own.holds(id)]
+            return sorted(there)
+        first = sorted(id for id, objects in there.items() if objects[0] == names.snapshot(id))
+        return [id for id in first if self._own is not None and self._own.holds(id)]
 
     def snapshot_ids(self) -> list[str]:
         """The ids of all snapshots, oldest first."""
-        found = (names.snapshot_of(stored.name) for stored in self.storage.list(names.SNAPSHOTS))
-        return sorted(id for id in found if id is not None)
+        return sorted(self.snapshot_objects())
+
+    def snapshot_objects(self) -> dict[str, list[str]]:
+        """The names of the objects of each snapshot, by its id: its revisions that are no fences, the current first."""
+        return revisions.standing(self.storage.list(names.SNAPSHOTS))
 
     def snapshot(self, id: str) -> Snapshot:
         """One snapshot by its full id. Raises NoSuchSnapshot, WriteOnlyKey, Corruption."""
@@ -81,14 +94,7 @@ class Repository:
         kept = self._own.snapshot(id) if self._own is not None else None
         if kept is not None:
             return kept
-        name = names.snapshot(id)
-        try:
-            size = self.storage.size(name)
-            if size > _MAX_SNAPSHOT:
-                raise damaged(name, "is larger than any snapshot")
-            stored = self.storage.get_range(name, 0, size)
-        except ObjectMissing as error:
-            raise _unknown(id) from error
+        name, stored = self._stored_snapshot(id)
         try:
             snapshot = msgspec.msgpack.decode(unseal(self._ring, Kind.SNAPSHOT, name, stored), type=Snapshot)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -127,9 +133,37 @@ class Repository:
         return self.snapshot(found[0])
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Delete the objects of snapshots, and nothing else; what only they needed is left to a collection."""
-        self.storage.delete([names.snapshot(id) for id in ids])
-        self.storage.sync()
+        """Put fences over snapshots, and do nothing else; what only they needed is left to a collection."""
+        revisions.fence(self.storage, ids)
+
+    def _stored_snapshot(self, id: str) -> tuple[str, Buffer]:
+        """The object that counts for a snapshot: its name and content. Raises NoSuchSnapshot, Corruption."""
+        name: str | None = names.snapshot(id)
+        for _ in range(_LOOKS):
+            stored = None if name is None else self._unless_fenced(name)
+            if name is not None and stored is not None:
+                return name, stored
+            name = revisions.current(self.storage, id)
+            if name is None:
+                break
+        raise _unknown(id)
+
+    def _unless_fenced(self, name: str) -> Buffer | None:
+        """The content of a snapshot object; None if it is gone or a fence, also if that happens meanwhile."""
+        try:
+            size = self.storage.size(name)
+            if size == len(names.FENCE):
+                return None
+            if size > _MAX_SNAPSHOT:
+                raise damaged(name, "is larger than any snapshot")
+            try:
+                return self.storage.get_range(name, 0, size)
+            except Corruption:
+                if self.storage.size(name) == size:
+                    raise
+        except ObjectMissing:
+            pass
+        return None
 
     # ------------------------------------------------------------------------------------------------------ manifests
 
@@ -147,12 +181,32 @@ class Repository:
             if partitions is None or any(ref.first <= partition <= ref.last for partition in partitions):
                 yield from self.page(ref).parts(partitions)
 
-    def draft(self, parent: Snapshot | None) -> SnapshotDraft:
-        """Begin a snapshot that shares what it can with ``parent``."""
-        return SnapshotDraft(self.storage, self._ring, parent, self._own)
+    def draft(self, parent: Snapshot | None, intent: Intent | None = None) -> SnapshotDraft:
+        """Begin a snapshot that shares what it can with ``parent``, which was read after ``intent`` was entered.
+
+        Without one the commit makes its own: then a prune may take away, unseen, what the draft has stored so far.
+        """
+        return SnapshotDraft(self.storage, self._ring, parent, self._own, intent)
 
     def _read_catalog(self, ref: ManifestRef) -> bytes:
         return read_manifest(self.storage, self._ring, Kind.CATALOG, ref, self._own)
+
+    # -------------------------------------------------------------------------------------------------------- intents
+
+    def intent(self, kind: str, commits: Iterable[str] = ()) -> Intent:
+        """Announce what is going to be committed, by the names of the objects; to be entered before anything is read.
+
+        Entering it raises Corruption for a condemned list that cannot be read, and StorageError.
+        """
+        return Intent(self.storage, kind, commits)
+
+    def reading(self, kind: str, snapshots: Iterable[str] = ()) -> AbstractContextManager[None]:
+        """Announce that snapshots are read (by their ids, if they are known); as far as the store allows it."""
+        return intents.reading(self.storage, kind, snapshots)
+
+    def graves(self) -> Condemned:
+        """The objects whose deletion was decided: nothing may refer to them any more. Raises Corruption."""
+        return condemned.read_all(self.storage, names.GRAVES)
 
     # ---------------------------------------------------------------------------------------------------------- packs
 
