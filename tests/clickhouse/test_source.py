@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coldhouse.clickhouse import Source, check_source, open_source, parse_address
+from coldhouse.clickhouse import Source, check_source, failures, open_source, parse_address
 from coldhouse.clickhouse.sql import Statement
 from coldhouse.errors import (
     MissingGrant,
@@ -175,12 +175,26 @@ def test_a_directory_that_another_process_uses(engine: EngineServer) -> None:
 
 
 def test_a_user_without_the_grant(tmp_path: Path) -> None:
-    with EngineServer(tmp_path / "data", denied=("BACKUP",)) as server, open_source(server.url) as source:
+    """Whatever name we came with, the GRANT has to be for the user that the server takes us for (here: default)."""
+    with (
+        EngineServer(tmp_path / "data", user="keeper", denied=("BACKUP",)) as server,
+        open_source(server.url) as source,
+    ):
+        assert source.user == server.query("SELECT currentUser()")
         with pytest.raises(MissingGrant) as failure:
             check_source(source)
-        assert "GRANT BACKUP ON *.* TO default" in failure.value.hint
-        with pytest.raises(MissingGrant):
+        assert f"GRANT BACKUP ON *.* TO {source.user}." in failure.value.hint
+        with pytest.raises(MissingGrant) as failure:
             source.command("BACKUP TABLE a.b TO Null")
+        assert f"GRANT BACKUP ON *.* TO {source.user}." in failure.value.hint
+        assert f"user {source.user!r} may not" in failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("user", "named"), [("keeper", "keeper"), ("us er", "`us er`"), ("o`b\\rien", "`o\\`b\\\\rien`"), ("7", "`7`")]
+)
+def test_a_hint_can_be_run_as_it_stands(user: str, named: str) -> None:
+    assert f"GRANT SELECT ON a.* TO {named}." in failures.lacking(user, "SELECT ON a.*", "no").hint
 
 
 def test_a_server_that_is_too_old(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ _SECTIONS: Mapping[str, Mapping[str, type]] = {
     "backup": _REPOSITORY | _GATEWAY | _BANDWIDTH | _BACKUP | {"table": list, "exclude": list, "tag": list},
     "snapshots": _REPOSITORY | {"source": str, "tag": list},
     "show": _REPOSITORY,
+    "doctor": _REPOSITORY | _GATEWAY | {"source": str, "max-age": str, "max-proof-age": str},
     "forget": _REPOSITORY
     | _KEEPING
     | {"source": str, "tag": list, "group-by": str, "time-zone": str, "max-shrink": str},

@@ -38,6 +38,7 @@ VERBS = {
     "forget": "Forget snapshots by a policy, or by name.",
     "pin": "Keep a snapshot whatever a policy says.",
     "unpin": "Let a policy forget a snapshot again.",
+    "doctor": "Look for what can be wrong before it is needed.",
     "key": "Make, list, remove and renew the keys of a repository.",
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from coldhouse.clickhouse import sql
 from coldhouse.errors import MissingGrant, SourceError, SourceRefused, SourceUnreachable, StatementFailed
 
 #: ClickHouse's own error numbers (src/Common/ErrorCodes.cpp).
@@ -149,9 +150,18 @@ def _reason(text: str) -> str:
 def missing_grant(user: str, text: str) -> MissingGrant:
     """The error for a missing right, with the GRANT that cures it when ClickHouse names it."""
     found = re.search(r"necessary to have the grant\s+(.+?)(?:\.\s|\.?\s*\(ACCESS_DENIED|\.?$)", text)
-    grant = found.group(1).strip() if found else "BACKUP ON *.*"
+    return lacking(user, found.group(1).strip() if found else "BACKUP ON *.*", text)
+
+
+def lacking(user: str, grant: str, text: str) -> MissingGrant:
+    """The error for a right (``BACKUP ON *.*``) that this user lacks; ``user`` is the one that the server names."""
     return MissingGrant(
         f"The ClickHouse user {user!r} may not do this: {text}",
-        hint=f"Let an administrator run: GRANT {grant} TO {user}. A backup needs BACKUP on what it takes, and since "
-        "ClickHouse 26.8 also READ and WRITE ON S3; a restore CREATE and INSERT, and READ ON S3.",
+        hint=f"Let an administrator run: GRANT {grant} TO {grantee(user)}. A backup needs BACKUP on what it takes, and "
+        "since ClickHouse 26.8 also READ and WRITE ON S3; a restore CREATE and INSERT, and READ ON S3.",
     )
+
+
+def grantee(user: str) -> str:
+    """The user as GRANT names it: in backticks where it is no plain word."""
+    return user if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", user) else sql.quote_identifier(user)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from coldhouse.clickhouse import sql
 from coldhouse.clickhouse.failures import missing_grant
@@ -84,13 +85,28 @@ class DiskState:
 
 def check_source(source: Source) -> None:
     """Raise SourceTooOld or MissingGrant when BACKUP cannot work here."""
+    check_version(source)
+    check_backup_grant(source)
+
+
+def check_version(source: Source) -> None:
+    """Raise SourceTooOld when this ClickHouse has no BACKUP that can be used."""
     if source.version < OLDEST_VERSION or "id" not in source.columns("system.backups"):
         raise SourceTooOld(
             f"ClickHouse {source.version_text} at {source.url} has no BACKUP that Coldhouse can use.",
             hint="Coldhouse needs ClickHouse 22.8 or later; upgrade the server.",
         )
+
+
+def check_backup_grant(source: Source) -> None:
+    """Raise MissingGrant when the user may back up nothing."""
     if not _may_back_up(source):
         raise missing_grant(source.user, "BACKUP is not granted")
+
+
+def clock(source: Source) -> datetime:
+    """What time it is for the server."""
+    return datetime.fromtimestamp(integer(source.value(sql.CLOCK_QUERY)) / 1_000_000, UTC)
 
 
 def inventory(source: Source, selection: Selection | None = None) -> Inventory:
@@ -99,7 +115,7 @@ def inventory(source: Source, selection: Selection | None = None) -> Inventory:
     Raises SourceError and its kinds.
     """
     selection = selection or Selection()
-    databases = _databases(source)
+    databases = local_databases(source)
     seen = [seen_table(row) for row in source.rows(_tables_query(source, databases))]
     owners = inner_owners(seen)
     depends = dependencies(seen, owners)
@@ -283,7 +299,8 @@ def disks(source: Source) -> tuple[DiskState, ...]:
     )
 
 
-def _databases(source: Source) -> dict[str, tuple[str, str]]:
+def local_databases(source: Source) -> dict[str, tuple[str, str]]:
+    """The databases that hold tables of their own, with engine and UUID; neither ClickHouse's nor another system's."""
     where = (sql.none_of("name", sql.SYSTEM_DATABASES), sql.none_of("engine", _FOREIGN_DATABASES))
     query = sql.select(("name", "engine", "toString(uuid)"), "system.databases", where)
     return {text(row[0]): (text(row[1]), text(row[2])) for row in source.rows(query)}

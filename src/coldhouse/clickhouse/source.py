@@ -100,6 +100,8 @@ class Source:
             self._idle.append(_connect(address))
         facts = self.fetch(sql.SERVER_FACTS_QUERY)[0]
         self.version_text, self.host, self.timezone, server_id, self.user = map(str, facts)
+        # Whom the server takes us for: a GRANT to another name would change nothing.
+        self._guard = replace(self._guard, user=self.user)
         self.version = tuple(int(number) for number in re.findall(r"\d+", self.version_text)[:4])
         self.identity = server_id if server_id.strip("0-") else self._directory()
 

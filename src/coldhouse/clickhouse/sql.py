@@ -15,6 +15,8 @@ SYSTEM_DATABASES = ("system", "information_schema", "INFORMATION_SCHEMA")
 
 SERVER_FACTS_QUERY = "SELECT version(), hostName(), timezone(), toString(serverUUID()), currentUser()"
 
+CLOCK_QUERY = "SELECT toUnixTimestamp64Micro(now64(6))"
+
 #: A setting's value: numbers and booleans are written plainly, text is quoted.
 SettingValue = str | int | bool
 
@@ -132,6 +134,11 @@ def none_of(column: str, values: Iterable[str]) -> str:
     """``column NOT IN ('a', 'b')``; true when there are no values."""
     listed = ", ".join(map(quote_string, values))
     return f"{column} NOT IN ({listed})" if listed else "1"
+
+
+def matches(column: str, pattern: str) -> str:
+    """Whether the regular expression (RE2) is found in the column."""
+    return f"match({column}, {quote_string(pattern)})"
 
 
 def tables_of(names: Iterable[TableName], database: str = "database", table: str = "table") -> str:
@@ -264,6 +271,17 @@ def cached_disk(disk: str, folder: str, size: int, *, align: int) -> str:
 def selected_rows_query() -> str:
     """How many rows all queries of this server have read so far."""
     return select(("sum(value)",), "system.events", (equals("event", "SelectedRows"),))
+
+
+def running_operations_query(ids: str) -> str:
+    """The BACKUPs and RESTOREs that run, of those whose id is like ``ids`` (RE2), and for how many seconds they do."""
+    where = (one_of("toString(status)", ("RESTORING", "CREATING_BACKUP")), matches("id", ids))
+    return select(("id", "toString(status)", "dateDiff('second', start_time, now())"), "system.backups", where, ("id",))
+
+
+def nothing_of_query(table: str) -> str:
+    """Reads no row of a system table: whether the user may read it."""
+    return f"{select(('1',), table)} LIMIT 0"
 
 
 def databases_with_comment_query(beginning: str) -> str:

@@ -280,7 +280,9 @@ def bucket_policy(repo_url: str, environment: Mapping[str, str]) -> list[Mapping
             "Sid": "AddAndNeverReplace",
             "Effect": "Allow",
             "Action": "s3:PutObject",
-            "Resource": [f"{bucket}/{below}{folder}/*" for folder in ("packs", "manifests", "snapshots", "intents")],
+            "Resource": [
+                f"{bucket}/{below}{folder}/*" for folder in ("packs", "manifests", "snapshots", "intents", "doctor")
+            ],
             "Condition": {"Null": {"s3:if-none-match": "false"}},
         },
         {

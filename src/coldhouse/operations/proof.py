@@ -64,8 +64,11 @@ class ProofRecord:
 def read(repository: Repository, snapshot_id: str) -> ProofRecord:
     """What is known of a snapshot. Raises Corruption if the record is damaged."""
     stored = repository.get_note(KIND, snapshot_id)
-    if stored is None:
-        return ProofRecord()
+    return ProofRecord() if stored is None else decoded(snapshot_id, stored)
+
+
+def decoded(snapshot_id: str, stored: bytes) -> ProofRecord:
+    """The record that a note holds. Raises Corruption if it is damaged."""
     try:
         return msgspec.msgpack.decode(stored, type=ProofRecord)
     except msgspec.MsgspecError as error:

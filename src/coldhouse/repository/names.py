@@ -17,6 +17,7 @@ ROTATIONS = "rotations/"
 INTENTS = "intents/"
 CONDEMNED = "condemned/"
 GRAVES = "graves/"
+TRIALS = "doctor/"
 
 #: The content of an object at a snapshot's name that says: there is no such snapshot, and never will be.
 FENCE = b"coldhouse fence\n"
@@ -89,6 +90,11 @@ def condemned(id: str) -> str:
 def grave(id: str) -> str:
     """The name of a list of objects whose deletion is decided, given its id (32 hex digits)."""
     return f"{GRAVES}{id}"
+
+
+def trial(token: bytes) -> str:
+    """The name of an object that is stored only to see whether it can be, given 16 random bytes."""
+    return f"{TRIALS}{token.hex()}"
 
 
 def note_folder(kind: str) -> str:
