@@ -22,6 +22,7 @@ OUR_UUID = "c01d0000-c01d-4000-8000-c01dc01dc01d"
 _OUR_TIME = "2000-01-01 00:00:00"
 _CHUNK = 1 << 16
 _LONGEST_TEXT = 1 << 14
+_LONGEST_SILENCE = 1 << 20
 _LARGEST = (1 << 63) - 1
 
 
@@ -152,6 +153,7 @@ class _Reading:
         self._ready: list[DocumentFile] = []
         self._contents = False
         self._ended = False
+        self._silence = 0  # bytes since the last event
         self._parser = expat.ParserCreate(encoding="utf-8")
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
@@ -190,16 +192,20 @@ class _Reading:
             return False
         piece = self._stream.read(_CHUNK)
         self._ended = not piece
+        self._silence += len(piece)
         try:
             self._parser.Parse(piece, self._ended)
         except expat.ExpatError as error:
             raise _broken(f"it is not XML ({error})") from None
         except (ValueError, LookupError) as error:  # expat's own checks of encoding and length
             raise _broken(f"it is not XML ({error})") from None
+        if self._silence > _LONGEST_SILENCE:  # expat keeps what has not come to an end
+            raise _broken("it has a tag, an attribute or a comment that is too long")
         return not self._ended
 
     def _start(self, tag: str, _: dict[str, str]) -> None:
         depth = self._depth = self._depth + 1
+        self._silence = 0
         self._text = ""
         if depth == 4:
             return
@@ -213,6 +219,7 @@ class _Reading:
     def _end(self, tag: str) -> None:
         depth = self._depth
         self._depth = depth - 1
+        self._silence = 0
         if depth == 4:
             self._keep(self._file, tag)
         elif depth == 3:
@@ -231,6 +238,7 @@ class _Reading:
         if len(self._text) + len(text) > _LONGEST_TEXT:
             raise _broken("it has a text that is too long")
         self._text += text
+        self._silence = 0
 
     def _refuse(self, *_: object) -> None:
         raise _broken("it declares a document type or an entity, which ClickHouse never does")

@@ -160,24 +160,26 @@ class App:
         """Answer a request of the right asker; whatever goes wrong, the session knows and no internals get out."""
         ended = False
         try:
-            reply = await self._answer(request, door)
-            if reply is not None:
-                await request.reply(reply)
+            await self._give(request, door)
             ended = True
-        except s3.Refusal as refusal:
-            await _end(request, refusal)
-            ended = True
-        except Disconnected:
+        except Disconnected:  # perhaps while an error was told: then nobody wants to know it any more
             request.cut()
-            ended = True
-        except ColdhouseError as error:
-            await _end(request, door.session.fail(error))
             ended = True
         finally:
             if not ended:
                 failure = GatewayError("The gateway failed in the middle of a request; this is a bug of Coldhouse.")
                 failure.__cause__ = sys.exception()
                 door.session.fail(failure)
+
+    async def _give(self, request: Request, door: Door) -> None:
+        try:
+            reply = await self._answer(request, door)
+            if reply is not None:
+                await request.reply(reply)
+        except s3.Refusal as refusal:
+            await _end(request, refusal)
+        except ColdhouseError as error:
+            await _end(request, door.session.fail(error))
 
     async def _answer(self, request: Request, door: Door) -> s3.Reply | None:
         if request.bucket == FOLDER:

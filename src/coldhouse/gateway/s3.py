@@ -176,7 +176,7 @@ def parse_completion(body: bytes) -> Sequence[int]:
     try:
         parser.Parse(body, True)
         return [int(number) for number in reader.numbers]
-    except (expat.ExpatError, ValueError):
+    except (expat.ExpatError, ValueError, LookupError):  # LookupError: of an encoding that nobody knows
         raise malformed() from None
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from coldhouse.errors import ObjectMissing
+from coldhouse.errors import Corruption, ObjectMissing
 from coldhouse.gateway import Arrived, IngestSession
 from coldhouse.model import Extent, PackRef
-from coldhouse.repository import PackWriter, Repository, pack_name
+from coldhouse.repository import IMPOSSIBLE, PackWriter, Repository, pack_name
 
 KIND = "unfinished"
 #: How many bytes may have to be sent again after a crash, at most about.
@@ -112,10 +112,16 @@ class CheckpointWriter:
 
 
 def recall(repository: Repository, source: str) -> Recalled:
-    """What backups of this source have stored and never finished; packs that are gone by now take their files along."""
+    """What backups of this source have stored and never finished; packs that are gone by now take their files along.
+
+    Notes that cannot be read cost what they would have saved, and nothing else.
+    """
     if repository.write_only:
         return Recalled()
-    notes = [(key, note) for key, note in _notes(repository) if note.source == source]
+    try:
+        notes = [(key, note) for key, note in _notes(repository) if note.source == source]
+    except Corruption:
+        return Recalled()
     packs = {pack.id: pack for _, note in notes for pack in note.packs}
     there = {pack.id: pack for pack in packs.values() if _is_there(repository, pack)}
     files = {
@@ -135,7 +141,10 @@ def forget_recalled(repository: Repository, recalled: Recalled) -> None:
 
 def _notes(repository: Repository) -> Iterator[tuple[str, Checkpoint]]:
     for key, data in repository.notes(KIND):
-        yield key, msgspec.msgpack.decode(data, type=Checkpoint)
+        try:
+            yield key, msgspec.msgpack.decode(data, type=Checkpoint)
+        except IMPOSSIBLE:
+            continue
 
 
 def _is_there(repository: Repository, pack: PackRef) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from coldhouse.clickhouse import Source, sql
-from coldhouse.repository import Repository
+from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "mount"
 #: The databases of a mount say so themselves: nothing else is ever dropped.
@@ -60,7 +60,13 @@ def write(repository: Repository, note: MountNote) -> MountNote:
 
 def notes(repository: Repository) -> list[MountNote]:
     """All mounts, living and dead, of any target."""
-    return [msgspec.msgpack.decode(data, type=MountNote) for _, data in repository.notes(KIND)]
+    found: list[MountNote] = []
+    for _, data in repository.notes(KIND):
+        try:
+            found.append(msgspec.msgpack.decode(data, type=MountNote))
+        except IMPOSSIBLE:
+            continue  # nobody can tell which mount it was
+    return found
 
 
 def is_alive(note: MountNote, now: datetime | None = None) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from coldhouse.errors import Corruption
 from coldhouse.model import Snapshot
-from coldhouse.repository import Repository
+from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "pin"
 
@@ -76,7 +76,7 @@ def _read(repository: Repository, snapshot_id: str) -> Pin | None:
 def _decoded(snapshot_id: str, stored: bytes) -> Pin:
     try:
         return msgspec.msgpack.decode(stored, type=Pin)
-    except msgspec.MsgspecError as error:
+    except IMPOSSIBLE as error:
         raise Corruption(
             f"The pin of {snapshot_id} cannot be read.", hint=f"Set it again: coldhouse pin {snapshot_id}"
         ) from error

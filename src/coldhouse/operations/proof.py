@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from coldhouse.errors import Corruption
-from coldhouse.repository import Repository
+from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "proof"
 
@@ -71,7 +71,7 @@ def decoded(snapshot_id: str, stored: bytes) -> ProofRecord:
     """The record that a note holds. Raises Corruption if it is damaged."""
     try:
         return msgspec.msgpack.decode(stored, type=ProofRecord)
-    except msgspec.MsgspecError as error:
+    except IMPOSSIBLE as error:
         raise Corruption(
             f"The record of the verification of {snapshot_id} cannot be read.", hint="Verify the snapshot again."
         ) from error

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from coldhouse.errors import Corruption
 from coldhouse.model import TableName
-from coldhouse.repository import Repository
+from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "restore"
 
@@ -39,9 +40,7 @@ class RestoreNote:
         self._key = key
         stored = repository.get_note(KIND, key) if repository is not None else None
         self.resumed = stored is not None
-        self._note = (
-            msgspec.msgpack.decode(stored, type=Note) if stored else Note(secrets.token_hex(8), datetime.now(UTC))
-        )
+        self._note = _decoded(stored) if stored else Note(secrets.token_hex(8), datetime.now(UTC))
 
     @property
     def id(self) -> str:
@@ -94,3 +93,13 @@ class RestoreNote:
         self._note = note
         if self._repository is not None:
             self._repository.put_note(KIND, self._key, msgspec.msgpack.encode(note))
+
+
+def _decoded(stored: bytes) -> Note:
+    try:
+        return msgspec.msgpack.decode(stored, type=Note)
+    except IMPOSSIBLE as error:
+        raise Corruption(
+            "The note of this restore's earlier attempt cannot be read.",
+            hint="Restore beside what is there with --rename: only the note says what that attempt has begun.",
+        ) from error

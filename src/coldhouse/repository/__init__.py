@@ -35,11 +35,13 @@ from coldhouse.repository.pack_format import Run
 from coldhouse.repository.pack_reader import PackReader, frames_of
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page, PageMatch, digest_of_states, match_pages
+from coldhouse.repository.records import IMPOSSIBLE
 from coldhouse.repository.recovery import key_lines, read_key_lines
 from coldhouse.repository.repository import Repository, init, open_repository
 from coldhouse.repository.slots import Slot, Slots
 
 __all__ = [
+    "IMPOSSIBLE",
     "Credential",
     "FileStream",
     "Holder",

@@ -11,6 +11,7 @@ import msgspec
 from coldhouse.model import ManifestRef, PageRef, TableEntry, TableName
 from coldhouse.repository import names
 from coldhouse.repository.crypto import content_digest, damaged
+from coldhouse.repository.records import check_length, decode_record
 
 #: A catalog object ends before its plaintext has more bytes than this, unless one entry alone has more.
 MAX_BYTES = 512 * 1024
@@ -26,18 +27,13 @@ def encode_entry(entry: TableEntry) -> bytes:
 
 def decode_catalog(plain: bytes, name: str) -> list[bytes]:
     """The entries of a catalog object, each still encoded. Raises Corruption."""
-    try:
-        return msgspec.msgpack.decode(plain, type=list[bytes])
-    except msgspec.MsgspecError as error:
-        raise damaged(name, "holds no catalog that can be read") from error
+    check_length(msgspec.Raw(plain), name)
+    return decode_record(plain, list[bytes], name, "a catalog")
 
 
 def decode_entry(stored: bytes, name: str) -> TableEntry:
     """Read a table entry; ``name`` is the object it came from. Raises Corruption."""
-    try:
-        return msgspec.msgpack.decode(stored, type=TableEntry)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise damaged(name, "holds a table entry that cannot be read") from error
+    return decode_record(stored, TableEntry, name, "a table entry")
 
 
 def read_entries(catalog: Sequence[ManifestRef], read: Read) -> Iterator[TableEntry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from coldhouse.model import ManifestRef
+from coldhouse.model import Buffer, ManifestRef
 from coldhouse.repository import names
 from coldhouse.repository.crypto import MIB, Keyring, Kind, content_digest, damaged, seal, unseal
 from coldhouse.repository.own_state import OwnState
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: A manifest never has more plaintext than this; a writer would have to put 10^6 files into one part.
 MAX_PLAIN = 256 * MIB
+MAX_CATALOG = 64 * MIB
 _UPLOADS = 4
 _QUEUED = 8
 
@@ -28,11 +29,22 @@ def read_manifest(storage: Storage, ring: Keyring, kind: Kind, ref: ManifestRef,
     """
     if own is not None:
         return own.manifest(ref)
+    return unseal(ring, kind, names.manifest(ref.id), fetch_manifest(storage, ref), _limit(kind))
+
+
+def fetch_manifest(storage: Storage, ref: ManifestRef) -> Buffer:
+    """A manifest as it is stored. Raises Corruption if it is not the one that was referred to."""
     name = names.manifest(ref.id)
+    if len(ref.id) != 16 or not 0 < ref.size <= MAX_PLAIN + MIB:  # it is sealed, and may not have become smaller
+        raise damaged(name, "cannot be what the snapshot refers to: nothing has such an id and size")
     stored = fetch(storage, name, 0, ref.size)
     if content_digest(stored) != ref.digest:
         raise damaged(name, "is not what the snapshot refers to: its digest differs")
-    return unseal(ring, kind, name, stored, MAX_PLAIN)
+    return stored
+
+
+def _limit(kind: Kind) -> int:
+    return MAX_PLAIN if kind is Kind.PAGE else MAX_CATALOG
 
 
 class ManifestWriter:
@@ -51,7 +63,7 @@ class ManifestWriter:
 
     def write(self, kind: Kind, plain: bytes) -> ManifestRef:
         """Begin to store a manifest; it is stored when :meth:`flush` returns. Raises the first failure."""
-        if len(plain) > MAX_PLAIN:
+        if len(plain) > _limit(kind):
             raise ValueError(f"a manifest of {len(plain)} bytes is larger than any may be")
         id = names.new_object_id()
         sealed = seal(self._ring, kind, names.manifest(id), plain)

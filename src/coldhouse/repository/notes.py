@@ -11,6 +11,7 @@ import msgspec
 from coldhouse.errors import ObjectMissing
 from coldhouse.repository import names
 from coldhouse.repository.crypto import MIB, Generation, Keyring, Kind, damaged, derive, seal, unseal
+from coldhouse.repository.records import decode_record
 from coldhouse.storage.base import Storage
 
 #: The largest note, in bytes of plaintext.
@@ -65,10 +66,7 @@ def _read(storage: Storage, ring: Keyring, name: str) -> _Note | None:
     except ObjectMissing:
         return None
     plain = unseal(ring, Kind.NOTE, name, stored, _MAX_STORED)
-    try:
-        return msgspec.msgpack.decode(plain, type=_Note)
-    except msgspec.MsgspecError as error:
-        raise damaged(name, "holds no note that can be read") from error
+    return decode_record(plain, _Note, name, "a note")
 
 
 def _name(ring: Keyring, generation: Generation, kind: str, key: str) -> str:

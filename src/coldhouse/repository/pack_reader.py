@@ -29,6 +29,8 @@ from coldhouse.storage.base import Storage
 
 #: Frame tables that a reader keeps; one of a pack of 128 frames takes about 4 KiB.
 _TABLES = 1024
+#: More bytes than any pack can have.
+_LARGEST = MAX_FRAMES * FRAME_SIZE * 2
 #: Bytes that a check reads at a time.
 _CHECK_BYTES = 8 << 20
 
@@ -236,8 +238,7 @@ class PackReader:
 
     def _open(self, ref: PackRef) -> OpenedPack:
         end = ref.table_size + FOOTER_SIZE
-        if not FOOTER_SIZE < end <= ref.size - HEADER_SIZE or ref.table_size > 16 * MAX_FRAMES:
-            raise damaged(names.pack(ref.id), "cannot have the sizes that the manifest says")
+        check_sizes(ref)
         stored = memoryview(self._get(names.pack(ref.id), ref.size - end, end))
         return _opened_pack(self._ring, ref, stored)
 
@@ -247,6 +248,13 @@ class PackReader:
             self.requests += 1
             self.bytes_fetched += length
         return stored
+
+
+def check_sizes(ref: PackRef) -> None:
+    """Raise Corruption if no pack can have the sizes that a manifest says of one: nothing of them is asked for then."""
+    end = ref.table_size + FOOTER_SIZE
+    if not FOOTER_SIZE < end <= ref.size - HEADER_SIZE or ref.table_size > 16 * MAX_FRAMES or ref.size > _LARGEST:
+        raise damaged(names.pack(ref.id), "cannot have the sizes that the manifest says")
 
 
 def _pieces(extents: Sequence[Extent], offset: int, length: int) -> Iterator[tuple[bytes, int, int, int]]:

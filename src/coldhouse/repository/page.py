@@ -17,6 +17,7 @@ import msgspec
 from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, PartState
 from coldhouse.repository.crypto import damaged
 from coldhouse.repository.pack_format import pack_column, unpack_column
+from coldhouse.repository.records import IMPOSSIBLE, MOST_ITEMS, check_length
 
 #: A page ends before it has more parts or files than this, unless one part alone has more.
 MAX_PARTS = 1000
@@ -51,15 +52,29 @@ class _Columns:
     extent_length: bytes
 
 
+class _Lists(msgspec.Struct, frozen=True):
+    """What of a page takes more memory as objects than it takes as bytes, looked at before it is read."""
+
+    pack_ids: bytes = b""
+    partitions: msgspec.Raw = msgspec.Raw()
+    part_names: msgspec.Raw = msgspec.Raw()
+    part_hashes: msgspec.Raw = msgspec.Raw()
+    file_names: msgspec.Raw = msgspec.Raw()
+
+
 class Page:
     """A manifest page. ``packs`` holds every pack that its files lie in."""
 
     def __init__(self, stored: bytes, name: str) -> None:
         """Read the plaintext of a page; ``name`` is the object it came from, for errors. Raises Corruption."""
         try:
-            columns = msgspec.msgpack.decode(stored, type=_Columns)
-            self._read(columns)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            lists = msgspec.msgpack.decode(stored, type=_Lists)
+            for array in (lists.partitions, lists.part_names, lists.part_hashes, lists.file_names):
+                check_length(array, name)
+            if len(lists.pack_ids) > 16 * MOST_ITEMS:
+                raise damaged(name, "claims more packs than any writer makes")
+            self._read(msgspec.msgpack.decode(stored, type=_Columns))
+        except IMPOSSIBLE as error:
             raise damaged(name, "holds a page that cannot be read") from error
 
     def _read(self, columns: _Columns) -> None:

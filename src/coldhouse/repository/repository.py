@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-import msgspec
-
 from coldhouse.errors import (
     Corruption,
     NoRepository,
@@ -30,6 +28,7 @@ from coldhouse.repository.pack_format import Run
 from coldhouse.repository.pack_reader import PackReader, check_pack, open_pack, read_directory
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page
+from coldhouse.repository.records import decode_record
 from coldhouse.repository.slots import Slots, read_small, unlock
 from coldhouse.storage.base import Storage
 
@@ -95,12 +94,9 @@ class Repository:
         if kept is not None:
             return kept
         name, stored = self._stored_snapshot(id)
-        try:
-            snapshot = msgspec.msgpack.decode(unseal(self._ring, Kind.SNAPSHOT, name, stored), type=Snapshot)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise damaged(name, "holds no snapshot that can be read") from error
-        if snapshot.id != id:
-            raise damaged(name, "is another snapshot than its name says")
+        snapshot = decode_record(unseal(self._ring, Kind.SNAPSHOT, name, stored), Snapshot, name, "a snapshot")
+        if snapshot.id != id or snapshot.started.tzinfo is None or snapshot.finished.tzinfo is None:
+            raise damaged(name, "is another snapshot than its name says, or its times are without a zone")
         return snapshot
 
     def snapshots(self) -> Iterator[Snapshot]:
