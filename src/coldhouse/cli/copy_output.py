@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CopiedDocument(msgspec.Struct, frozen=True):
-    """A snapshot: ``status`` is copied, there or failed; objects and bytes were stored at the target."""
+    """A snapshot: ``status`` is copied, there, forgotten (there, and so not copied again) or failed; objects and bytes were stored at the target."""
 
     snapshot: str
     status: str
@@ -49,8 +49,9 @@ def document(report: CopyReport) -> CopyDocument:
 
 def text(report: CopyReport) -> list[str]:
     """What a copy did, for people."""
-    copied, there, failed = (
-        [one for one in report.snapshots if one.status == status] for status in ("copied", "there", "failed")
+    copied, there, forgotten, failed = (
+        [one for one in report.snapshots if one.status == status]
+        for status in ("copied", "there", "forgotten", "failed")
     )
     heading = "Copy complete" if report.complete else "Copy done IN PART"
     return [
@@ -62,6 +63,10 @@ def text(report: CopyReport) -> list[str]:
                 ("to", report.target),
                 ("how", "object by object" if report.method == "objects" else "encrypted anew"),
                 ("there before", count(len(there), "snapshot") if there else ""),
+                (
+                    "forgotten there",
+                    f"{count(len(forgotten), 'snapshot')}; name one to copy it again" if forgotten else "",
+                ),
                 ("stored", f"{size(report.bytes)} in {count(report.objects, 'object')}"),
                 ("took", duration(report.seconds)),
             ]

@@ -2,38 +2,44 @@
 
 Between two stores of the same repository (the same id and keys) objects are copied as they are; into a repository with
 keys of its own, contents are opened and sealed anew (see copy_anew). Either way a snapshot appears there last, and only
-after everything that it needs was seen to be there.
+after everything that it needs was seen to be there. At the target a copy is a writer like a backup: it may run beside a
+prune.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
 from coldhouse import repository as repositories
 from coldhouse.errors import Corruption, NoSuchSnapshot, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
-from coldhouse.model import Snapshot
-from coldhouse.operations.copy_objects import ObjectCopier, Tally
+from coldhouse.operations.copy_objects import Buried, ObjectCopier, Tally
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
-from coldhouse.repository import Repository
+from coldhouse.repository import Intent, Repository, snapshot_name
 from coldhouse.repository.replica import copy_keys, init_replica, open_replica
+from coldhouse.repository.superseding import successions
 from coldhouse.storage.base import Storage
 
 Method = Literal["objects", "anew"]
+
+#: Notes at the target: this snapshot is being copied.
+KIND = "copying"
 
 
 @dataclass(frozen=True, slots=True)
 class CopiedSnapshot:
     """What became of one snapshot; ``objects`` and ``bytes`` were stored at the target, the snapshot included.
 
-    ``status`` is copied, there (it was there already) or failed; ``note`` says why.
+    ``status`` is copied, there (it was there already), forgotten (there, and nobody asked for it by name) or failed;
+    ``note`` says why.
     """
 
     id: str
-    status: Literal["copied", "there", "failed"]
+    status: Literal["copied", "there", "forgotten", "failed"]
     objects: int = 0
     bytes: int = 0
     note: str = ""
@@ -53,7 +59,7 @@ class CopyReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every snapshot that was asked for is at the target."""
+        """Whether every snapshot that was asked for, and was not forgotten there, is at the target."""
         return all(snapshot.status != "failed" for snapshot in self.snapshots)
 
 
@@ -108,28 +114,24 @@ def run(
     """
     began = time.monotonic()
     ids = _chosen(source, snapshots)
-    there = frozenset(target.snapshot_ids())
-    method: Method = "objects" if source.id == target.id else "anew"
-    copier: Callable[[Snapshot], Tally]
-    if method == "objects":
-        if copy_keys(source.storage, target.storage):
-            listener(Warned("keys that were added since the last copy open the copy from now on"))
-        copier = ObjectCopier(source, target, transfers, listener).copy
-    else:
-        from coldhouse.operations.copy_anew import AnewCopier
-
-        copier = AnewCopier(source, target, transfers, compression, listener).copy
-    done: list[CopiedSnapshot] = []
-    for number, id in enumerate(ids, 1):
-        if id in there:
-            done.append(CopiedSnapshot(id, "there"))
-            continue
-        listener(Phase(f"snapshot {id} ({number} of {len(ids)})"))
-        done.append(_copy_one(source, id, copier, listener))
+    same = source.id == target.id
+    if same and copy_keys(source.storage, target.storage):
+        listener(Warned("keys that were added since the last copy open the copy from now on"))
+    places = _places(target, ids, named=bool(snapshots))
+    with ExitStack() as stack:
+        if any(place.name for place in places):
+            # Before its objects are listed: what is there now stays, even if a prune finds that nothing needs it.
+            stack.enter_context(target.intent("copy"))
+            stack.enter_context(source.reading("copy", ids))
+            copiers = _Copiers(source, target, transfers, compression, listener)
+        done = [
+            _copy_one(copiers, place, f"({number} of {len(ids)})") if place.name else _passed_over(place)
+            for number, place in enumerate(places, 1)
+        ]
     return CopyReport(
         source=source.url,
         target=target.url,
-        method=method,
+        method="objects" if same else "anew",
         snapshots=tuple(done),
         objects=sum(one.objects for one in done),
         bytes=sum(one.bytes for one in done),
@@ -137,12 +139,77 @@ def run(
     )
 
 
-def _copy_one(source: Repository, id: str, copier: Callable[[Snapshot], Tally], listener: Listener) -> CopiedSnapshot:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A snapshot, and the name that it gets at the target; empty if it is there, or was forgotten there."""
+
+    id: str
+    name: str
+    forgotten: bool = False
+
+
+def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Place]:
+    """Where each snapshot goes. A name that is closed stays closed: the next revision is taken instead.
+
+    A copy that died left a note, and its name may have been closed by a prune; a snapshot without one was forgotten,
+    and is copied again only if it was asked for by name.
+    """
+    begun = {id for id, _ in target.notes(KIND)}
+    taken = successions(target.storage.list("snapshots/"))
+    places = []
+    for id in ids:
+        there = taken.get(id)
+        if there is not None and there.standing:
+            places.append(_Place(id, ""))
+        elif there is not None and not named and id not in begun:
+            places.append(_Place(id, "", forgotten=True))
+        else:
+            places.append(_Place(id, there.next if there is not None else snapshot_name(id)))
+    return places
+
+
+class _Copiers:
+    """Copies one snapshot after the other, by objects where that is possible, else anew."""
+
+    def __init__(
+        self, source: Repository, target: Repository, transfers: int, compression: str, listener: Listener
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.listener = listener
+        self._objects = ObjectCopier(source, target, transfers, listener) if source.id == target.id else None
+        self._transfers = transfers
+        self._compression = compression
+
+    def copy(self, id: str, intent: Intent) -> Tally:
+        """Copy a snapshot. Raises as the copiers do."""
+        if self._objects is not None:
+            try:
+                return self._objects.copy(id, intent)
+            except Buried:
+                self.listener(Warned(f"some of {id} was deleted at the target before; it is stored anew"))
+        from coldhouse.operations.copy_anew import AnewCopier
+
+        return AnewCopier(self.source, self.target, self._transfers, self._compression, self.listener).copy(id, intent)
+
+
+def _passed_over(place: _Place) -> CopiedSnapshot:
+    if not place.forgotten:
+        return CopiedSnapshot(place.id, "there")
+    return CopiedSnapshot(place.id, "forgotten", note="it was forgotten there; name it to copy it again")
+
+
+def _copy_one(copiers: _Copiers, place: _Place, count: str) -> CopiedSnapshot:
+    id, target = place.id, copiers.target
+    copiers.listener(Phase(f"snapshot {id} {count}"))
+    target.put_note(KIND, id, b"")
     try:
-        tally = copier(source.snapshot(id))
+        with target.intent("copy", [place.name]) as intent:
+            tally = copiers.copy(id, intent)
     except (Corruption, NoSuchSnapshot) as error:  # of the source; what is wrong at the target is a StorageError
-        listener(Warned(f"snapshot {id} cannot be copied: {error.message}"))
+        copiers.listener(Warned(f"snapshot {id} cannot be copied: {error.message}"))
         return CopiedSnapshot(id, "failed", note=error.message)
+    target.delete_note(KIND, id)
     return CopiedSnapshot(id, "copied", tally.objects, tally.bytes)
 
 

@@ -23,7 +23,7 @@ from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, Snapshot,
 from coldhouse.operations import checkpoint
 from coldhouse.operations.copy_objects import Tally
 from coldhouse.operations.known_files import KnownFiles
-from coldhouse.repository import PackReader, PackSettings, PackWriter, Page, Repository, SnapshotDraft
+from coldhouse.repository import Intent, PackReader, PackSettings, PackWriter, Page, Repository, SnapshotDraft
 
 Piece = Part | PageRef
 Key = tuple[int, bytes]
@@ -52,15 +52,19 @@ class AnewCopier:
         self._settings = PackSettings(compression=compression)
         self._listener = listener
 
-    def copy(self, snapshot: Snapshot) -> Tally:
-        """Copy one snapshot under its id. Raises Corruption of the source's objects, StorageError."""
+    def copy(self, id: str, intent: Intent) -> Tally:
+        """Copy one snapshot to the name that ``intent`` declares.
+
+        Raises Corruption of the source's objects, StorageError, BackupFailed where that name was closed meanwhile.
+        """
+        snapshot = self._source.snapshot(id)
         origin = f"copy of {self._source.id}"
         parent = self._nearest(snapshot)
         recalled = checkpoint.recall(self._target, origin)
         with (
             self._source.pack_reader() as reader,
             self._target.pack_writer(self._settings) as writer,
-            self._target.draft(parent) as draft,
+            self._target.draft(parent, intent) as draft,
             ThreadPoolExecutor(self._threads, "copy") as pool,
         ):
             notes = _Notes(self._target, origin, writer)

@@ -3,6 +3,9 @@
 Order: packs; sync; manifests; sync; then the target is asked for the size of everything that the snapshot needs; then
 the snapshot object. A crash leaves at worst objects that nothing refers to, and a repeat sends only what is missing.
 
+An object that was deleted at the target, or is about to be, never comes back there under its name: a late deletion
+would take it away again. A snapshot that needs one is sealed anew instead (see copy_anew).
+
 Every object is authenticated between its reading and its writing: packs frame by frame, manifests by the digest in what
 refers to them. On arrival sizes are compared; manifests and snapshots are read back. Reading packs back would double
 the traffic: ``verify --level data`` at the target does that.
@@ -19,7 +22,8 @@ from typing import TypeVar
 from coldhouse.errors import ObjectExists, ObjectMissing, StorageError
 from coldhouse.events import Listener, Phase, Progress
 from coldhouse.model import Buffer, ManifestRef, PackRef, Snapshot
-from coldhouse.repository import Repository, manifest_name, pack_name, snapshot_name
+from coldhouse.repository import Intent, Repository, manifest_name, pack_name
+from coldhouse.repository.names import FENCE
 from coldhouse.repository.replica import sealed_manifest, sealed_pack, sealed_snapshot
 from coldhouse.storage.base import StoredObject
 
@@ -69,6 +73,19 @@ def needs_of(repository: Repository, snapshot: Snapshot) -> Needs:
     return needs
 
 
+class Buried(Exception):
+    """Objects of this snapshot were deleted at the target, or are about to be: their names must not come back there."""
+
+
+def fenced(target: Repository) -> StorageError:
+    """The error of a copy whose name was closed while it was made."""
+    return StorageError(
+        f"A prune at {target.url} took this copy for dead, because nothing was heard of it for hours; "
+        "or the snapshot was forgotten there meanwhile.",
+        hint="Run the copy again. If this machine sleeps in between, give prune a longer --dead-after.",
+    )
+
+
 class ObjectCopier:
     """Copies snapshots one after the other; what is at the target already is listed once."""
 
@@ -79,10 +96,17 @@ class ObjectCopier:
         self._listener = listener
         self._there = {stored.name: stored.size for stored in _stored(target)}
 
-    def copy(self, snapshot: Snapshot) -> Tally:
-        """Copy one snapshot. Raises Corruption of the source's objects, StorageError."""
+    def copy(self, id: str, intent: Intent) -> Tally:
+        """Copy one snapshot to the name that ``intent`` declares.
+
+        Raises Buried where it cannot be done object by object; Corruption of the source's objects, StorageError.
+        """
         self._listener(Phase("looking for what is missing"))
+        snapshot, stored = sealed_snapshot(self._source, id)
         needs = needs_of(self._source, snapshot)
+        for gone in (intent.condemned, self._target.graves()):
+            if any(map(gone.pack, needs.packs)) or any(map(gone.manifest, needs.manifests)):
+                raise Buried
         packs = [ref for ref in needs.packs.values() if self._lacks(pack_name(ref.id), ref.size)]
         manifests = [ref for ref in needs.manifests.values() if self._lacks(manifest_name(ref.id), ref.size)]
         tally = Tally()
@@ -93,7 +117,7 @@ class ObjectCopier:
         run_each(self._transfers, self._send_manifest, manifests, lambda ref: tally.add(ref.size))
         self._target.storage.sync()
         self._prove(needs.sizes)
-        tally.add(self._commit(snapshot))
+        tally.add(self._commit(intent, stored))
         return tally
 
     def _sent(self, size: int, total: int, tally: Tally) -> None:
@@ -142,12 +166,14 @@ class ObjectCopier:
             if found[name] != size:
                 raise _wrong_size(name, found[name], size, self._target)
 
-    def _commit(self, snapshot: Snapshot) -> int:
-        name = snapshot_name(snapshot.id)
-        stored = sealed_snapshot(self._source, snapshot.id)
-        with suppress(ObjectExists):  # another copy was faster; what is there is compared below
-            self._target.storage.create(name, stored)
-        self._target.storage.sync()
+    def _commit(self, intent: Intent, stored: Buffer) -> int:
+        name = intent.commits[0]
+        try:
+            intent.create(name, stored)
+        except ObjectExists as error:
+            if bytes(self._target.storage.get(name)) == FENCE:
+                raise fenced(self._target) from error
+        self._target.storage.sync()  # another copy was faster: what is there is compared here
         self._read_back(name, stored)
         return len(stored)
 

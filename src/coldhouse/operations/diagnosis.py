@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from coldhouse.errors import Corruption, NoSuchSnapshot
 from coldhouse.events import Listener, Phase, Progress
 from coldhouse.model import FileEntry, ManifestRef, PackRef, PageRef, Snapshot, TableEntry
-from coldhouse.repository import PackReader, Page, Repository, manifest_name, pack_name, snapshot_name
+from coldhouse.repository import PackReader, Page, Repository, manifest_name, pack_name
 
 #: Told of a catalog object that cannot be read.
 LostCatalog = Callable[[Snapshot, ManifestRef, Corruption], None]
@@ -100,8 +100,8 @@ class Doctor:
             except NoSuchSnapshot:
                 continue
             except Corruption as error:
-                self._bad(BadObject(snapshot_name(id), error.message, there=True))
-                self._found.hurt.append(Hurt(id, "", "", snapshot_name(id)))
+                self._bad(BadObject(error.object_name, error.message, there=True))
+                self._found.hurt.append(Hurt(id, "", "", error.object_name))
 
     def _walk(self, snapshot: Snapshot) -> None:
         for entry in readable_entries(self._repository, snapshot, self._lost_catalog):

@@ -25,6 +25,7 @@ from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import PageRef, PartState, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.operations.attach_plan import database_of
 from coldhouse.operations.diff_plan import Amount, TableChange, TableFacts, changed_parts, compare
+from coldhouse.operations.reading import announced
 from coldhouse.operations.sql import SqlOptions, SqlSession
 from coldhouse.repository import Repository
 
@@ -96,7 +97,7 @@ class _Side(Protocol):
 def _side(repository: Repository, name: str, options: DiffOptions, stack: ExitStack) -> _Side:
     selection = Selection(options.include, options.exclude)
     if name != LIVE:
-        return _Stored(repository, repository.find(name), selection)
+        return _Stored(repository, announced(repository, "diff", repository.find(name), stack), selection)
     if not options.source:
         raise UsageError("which ClickHouse is live? No source is given", hint="give --source URL")
     return _Live(stack.enter_context(open_source(options.source)), selection)

@@ -23,6 +23,7 @@ from coldhouse.operations import mount_note
 from coldhouse.operations.attach_plan import JOINT, AttachPlan, Way
 from coldhouse.operations.attaching import Attacher, Site
 from coldhouse.operations.reaching import reach_gateway
+from coldhouse.operations.reading import announced
 from coldhouse.operations.sql import MEMORY_CACHE, SPARING, SWEEPING
 from coldhouse.operations.web_tables import PageShelf, Readers, WebFolders
 from coldhouse.repository import Repository
@@ -84,7 +85,8 @@ class Mount:
 
     def _open(self, stack: ExitStack) -> None:
         self._listener(Phase("reading the snapshot"))
-        self.snapshot: Snapshot = self._repository.find(self._options.snapshot)
+        found = self._repository.find(self._options.snapshot)
+        self.snapshot: Snapshot = announced(self._repository, "mount", found, stack)
         plan = self._plan()
         self._target: Source = stack.enter_context(open_source(self._options.target))
         for database in mount_note.clear_dead(self._repository, self._target):

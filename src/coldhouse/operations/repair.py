@@ -17,7 +17,9 @@ from coldhouse.operations import broken
 from coldhouse.operations.diagnosis import BadObject, Diagnosis, Doctor, Hurt
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
 from coldhouse.repository import Repository, id_of
-from coldhouse.repository.replica import open_replica, sealed_key, sealed_manifest, sealed_pack, sealed_snapshot
+from coldhouse.repository.names import FENCE, SNAPSHOTS
+from coldhouse.repository.replica import open_replica, sealed_key, sealed_manifest, sealed_pack, sealed_revision
+from coldhouse.repository.superseding import successions, supersede
 from coldhouse.storage.base import Storage
 
 QUARANTINE = "quarantine/"
@@ -84,6 +86,13 @@ def run(
         StorageError: one of the stores failed; the same call continues.
     """
     replica = _replica(repository, copy) if copy is not None else None
+    with repository.reading("repair"):
+        return _repair(repository, replica, data=data, dry_run=dry_run, listener=listener)
+
+
+def _repair(
+    repository: Repository, replica: Repository | None, *, data: bool, dry_run: bool, listener: Listener
+) -> RepairReport:
     found = Doctor(repository, listener).look(data=data)
     if dry_run:
         treatments = tuple(_plan(repository, replica, bad) for bad in found.objects.values())
@@ -135,7 +144,7 @@ def _look_again(
     actions = {treatment.object: treatment.action for treatment in treatments}
     known = [bad for bad in found.objects.values() if isinstance(bad.ref, PackRef) and actions[bad.name] != "replaced"]
     left = Doctor(repository, listener, known=known).look(data=False)
-    lost = (hurt for hurt in found.hurt if hurt.object.startswith("snapshots/") and actions[hurt.object] == "set aside")
+    lost = (hurt for hurt in found.hurt if hurt.object.startswith(SNAPSHOTS) and actions[hurt.object] == "set aside")
     left.hurt += lost
     return left
 
@@ -161,6 +170,8 @@ def _treat(repository: Repository, replica: Repository | None, bad: BadObject) -
     sound = _fetch(replica, bad) if replica is not None else None
     storage = repository.storage
     if sound is not None:
+        if bad.name.startswith(SNAPSHOTS):
+            return _supersede(repository, bad, sound)
         if bad.there:
             _keep_aside(storage, bad.name)
             storage.put(bad.name, sound)  # in one step: it never is absent
@@ -172,8 +183,24 @@ def _treat(repository: Repository, replica: Repository | None, bad: BadObject) -
         return Treatment(bad.name, bad.problem, "kept")
     _keep_aside(storage, bad.name)
     storage.sync()
-    storage.delete([bad.name])
+    if bad.name.startswith(SNAPSHOTS):
+        storage.put(bad.name, FENCE)
+    else:
+        storage.delete([bad.name])
     return Treatment(bad.name, bad.problem, "set aside")
+
+
+def _supersede(repository: Repository, bad: BadObject, sound: Buffer) -> Treatment:
+    """Put a sound snapshot in the place of a damaged one, as the next revision: beside it somebody may forget it."""
+    storage = repository.storage
+    _keep_aside(storage, bad.name)
+    found = successions(storage.list(SNAPSHOTS))
+    mine = next((one for one in found.values() if bad.name in one.standing), None)
+    if mine is not None:
+        with repository.intent("repair", [mine.next]) as intent:
+            if supersede(storage, intent, mine, sound):
+                return Treatment(bad.name, bad.problem, "replaced")
+    return Treatment(bad.name, bad.problem, "kept")
 
 
 def _readable(repository: Repository, bad: BadObject) -> bool:
@@ -195,8 +222,8 @@ def _fetch(replica: Repository, bad: BadObject) -> Buffer | None:
             return sealed_pack(replica, bad.ref)
         if isinstance(bad.ref, ManifestRef):
             return sealed_manifest(replica, bad.ref)
-        if bad.name.startswith("snapshots/"):
-            return sealed_snapshot(replica, bad.name.removeprefix("snapshots/"))
+        if bad.name.startswith(SNAPSHOTS):
+            return sealed_revision(replica, bad.name)
         return sealed_key(replica, bad.name)
     except (Corruption, ObjectMissing):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -27,6 +27,7 @@ from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings
 from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
 from coldhouse.operations.reaching import reach_gateway
+from coldhouse.operations.reading import announced
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.operations.restore_plan import (
@@ -108,7 +109,10 @@ def run(
     RestoreFailed, Interrupted; after those the same call continues where this one ended.
     """
     snapshot = _chosen_snapshot(repository, options)
-    with open_source(options.target) as target:
+    with ExitStack() as stack:
+        if rehearsal is None:  # a drill has announced itself
+            snapshot = announced(repository, "restore", snapshot, stack)
+        target = stack.enter_context(open_source(options.target))
         return _Restore(repository, snapshot, target, options, listener, rehearsal).run()
 
 

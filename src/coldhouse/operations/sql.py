@@ -21,6 +21,7 @@ from coldhouse.gateway import Gateway, GatewaySettings, WebSession
 from coldhouse.model import Snapshot, TableName
 from coldhouse.operations.attach_plan import AttachPlan, database_of, single_statement, split_format
 from coldhouse.operations.attaching import Attacher, Site
+from coldhouse.operations.reading import announced
 from coldhouse.operations.web_tables import PageShelf, Readers, WebFolders, store_folder
 from coldhouse.repository import Repository
 
@@ -139,7 +140,7 @@ class SqlSession:
     def _open(self, stack: ExitStack) -> None:
         repository, options = self._repository, self._options
         self._listener(Phase("reading the snapshot"))
-        self._choose()
+        self._choose(stack)
         self._readers = Readers(
             stack.enter_context(repository.pack_reader(cache_bytes=MEMORY_CACHE, fetch_bytes=SPARING)),
             stack.enter_context(repository.pack_reader(cache_bytes=MEMORY_CACHE, fetch_bytes=SWEEPING)),
@@ -162,12 +163,12 @@ class SqlSession:
         self._attacher = Attacher(site, lambda: _in_store(disk))
         self._create_functions()
 
-    def _choose(self) -> None:
+    def _choose(self, stack: ExitStack) -> None:
         """Find the snapshots and plan how their tables are named."""
         for prefix, name in (("", self._options.snapshot), *self._options.attach):
             if prefix in self._prefixes:
                 raise UsageError(f"two snapshots are to be called {prefix!r}", hint="give each --attach its own name")
-            snapshot = self._repository.find(name)
+            snapshot = announced(self._repository, "sql", self._repository.find(name), stack)
             self._prefixes[prefix] = snapshot
             entries = self._repository.entries(snapshot)
             self._plan.add(entries, lambda table, prefix=prefix: _prefixed(prefix, table))  # type: ignore[misc]

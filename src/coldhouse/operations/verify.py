@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.operations.ledger import Ledger, choose
 from coldhouse.operations.proof import Level, Proof
 from coldhouse.operations.verify_structure import StructureCheck
-from coldhouse.repository import Repository, id_of, snapshot_name
+from coldhouse.repository import Repository, id_of
 
 __all__ = ["Checked", "Problem", "VerifyOptions", "VerifyReport", "run"]
 
@@ -87,7 +87,9 @@ def run(repository: Repository, options: VerifyOptions, listener: Listener = sil
     Damage is no error but a problem in a report.
     """
     options.check()
-    return _Verification(repository, options, listener).run()
+    ids = _ids(repository, options.snapshot)
+    with repository.reading("verify", ids):
+        return _Verification(repository, options, ids, listener).run()
 
 
 @dataclass(slots=True)
@@ -110,13 +112,12 @@ class _Subject:
 
 
 class _Verification:
-    def __init__(self, repository: Repository, options: VerifyOptions, listener: Listener) -> None:
+    def __init__(self, repository: Repository, options: VerifyOptions, ids: Sequence[str], listener: Listener) -> None:
         self._repository = repository
         self._options = options
         self._listener = listener
         self._damaged: frozenset[bytes] = frozenset()
         self._sound: frozenset[bytes] = frozenset()
-        ids = _ids(repository, options.snapshot)
         self._subjects = [_Subject(id, Findings()) for id in ids]
 
     def run(self) -> tuple[VerifyReport, ...]:
@@ -243,7 +244,7 @@ def _ids(repository: Repository, name: str) -> list[str]:
     try:
         return [repository.find(name).id]
     except Corruption as error:
-        return [id for id in repository.snapshot_ids() if snapshot_name(id) == error.object_name]
+        return [id for id, objects in repository.snapshot_objects().items() if error.object_name in objects]
 
 
 def _data_proof(needed: set[bytes], chosen: set[bytes], ledger: Ledger) -> Proof:

@@ -25,6 +25,7 @@ from coldhouse.repository.credentials import (
 )
 from coldhouse.repository.draft import SnapshotDraft
 from coldhouse.repository.file_stream import FileStream
+from coldhouse.repository.intents import Intent
 from coldhouse.repository.keys import KdfCost
 from coldhouse.repository.names import id_of, new_snapshot_id
 from coldhouse.repository.names import manifest as manifest_name
@@ -46,6 +47,7 @@ __all__ = [
     "FileStream",
     "Holder",
     "Identity",
+    "Intent",
     "KdfCost",
     "KeyFile",
     "OwnState",

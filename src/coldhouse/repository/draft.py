@@ -167,7 +167,7 @@ class SnapshotDraft:
             objects=root.accounting.objects + len(self._manifests.written) + 1,
         )
         snapshot = replace(root, catalog=catalog, accounting=cost)
-        name = names.snapshot(root.id)
+        name = _name_among(root.id, intent)
         sealed = seal(self._ring, Kind.SNAPSHOT, name, msgspec.msgpack.encode(snapshot))
         try:
             intent.create(name, sealed)
@@ -281,6 +281,12 @@ class SnapshotDraft:
         except (ObjectMissing, Corruption):
             return False
         return now.catalog == parent.catalog
+
+
+def _name_among(id: str, intent: Intent) -> str:
+    """The name under which an intent declares a snapshot: that of a later revision where the first one is closed."""
+    declared = (name for name in intent.commits if (names.revision_of(name) or ("", 0))[0] == id)
+    return next(declared, names.snapshot(id))
 
 
 def read_page(storage: Storage, ring: Keyring, ref: PageRef, own: OwnState | None = None) -> Page:

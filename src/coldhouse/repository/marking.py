@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from coldhouse.errors import ObjectMissing
-from coldhouse.model import ManifestRef, PackRef, PageRef, Snapshot
+from coldhouse.errors import Corruption, ObjectMissing
+from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Snapshot
 from coldhouse.repository import names
 from coldhouse.repository.crypto import MIB, Kind, damaged, unseal
 from coldhouse.repository.id_index import IdIndex
@@ -206,17 +206,29 @@ def read_root(repository: Repository, name: str) -> Snapshot | None:
 
 def read_root_object(repository: Repository, name: str) -> bytes | None:
     """The plaintext of a snapshot object; None if it is gone, or a fence. Raises Corruption, WriteOnlyKey."""
+    stored = _unless_fenced(repository, name)
+    if stored is None:
+        return None
+    id = name.rpartition("/")[2].partition(".")[0]  # every revision is sealed under the name of the first
+    return unseal(repository._ring, Kind.SNAPSHOT, names.snapshot(id), stored)
+
+
+def _unless_fenced(repository: Repository, name: str) -> Buffer | None:
+    """The content of a snapshot object; None if it is gone or a fence, also if that happens meanwhile."""
     try:
         size = repository.storage.size(name)
         if size > _MAX_SNAPSHOT:
             raise damaged(name, "is larger than any snapshot")
-        stored = repository.storage.get_range(name, 0, size)
+        if size == len(names.FENCE):
+            return None
+        try:
+            return repository.storage.get_range(name, 0, size)
+        except Corruption:  # it is shorter by now: a fence was put there
+            if repository.storage.size(name) == size:
+                raise
+            return None
     except ObjectMissing:
         return None
-    if bytes(stored) == names.FENCE:
-        return None
-    id = name.rpartition("/")[2].partition(".")[0]  # every revision is sealed under the name of the first
-    return unseal(repository._ring, Kind.SNAPSHOT, names.snapshot(id), stored)
 
 
 class Ahead:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import msgspec
+
 from coldhouse.errors import NoRepository, ObjectExists, ObjectMissing, RepositoryExists
-from coldhouse.model import Buffer, ManifestRef, PackRef
+from coldhouse.model import Buffer, ManifestRef, PackRef, Snapshot
 from coldhouse.repository import keys, names
 from coldhouse.repository.crypto import HEADER_SIZE, MIB, Kind, content_digest, damaged, unseal
 from coldhouse.repository.pack_format import FOOTER_SIZE, MAX_FRAMES, open_directory, open_frame
@@ -100,9 +102,18 @@ def sealed_key(repository: Repository, name: str) -> Buffer:
     return stored
 
 
-def sealed_snapshot(repository: Repository, id: str) -> Buffer:
-    """A snapshot object as it is stored. Raises ObjectMissing, Corruption."""
-    name = names.snapshot(id)
+def sealed_snapshot(repository: Repository, id: str) -> tuple[Snapshot, Buffer]:
+    """A snapshot, and its object as it is stored. Raises NoSuchSnapshot, Corruption."""
+    name, stored = repository._stored_snapshot(id)
+    plain = unseal(repository._ring, Kind.SNAPSHOT, name, stored)
+    try:
+        return msgspec.msgpack.decode(plain, type=Snapshot), stored
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise damaged(name, "holds no snapshot that can be read") from error
+
+
+def sealed_revision(repository: Repository, name: str) -> Buffer:
+    """A snapshot object of any revision as it is stored. Raises ObjectMissing, Corruption."""
     size = repository.storage.size(name)
     if size > _MAX_SNAPSHOT:
         raise damaged(name, "is larger than any snapshot")
