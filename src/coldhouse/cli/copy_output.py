@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class CopiedDocument(msgspec.Struct, frozen=True):
-    """A snapshot: ``status`` is copied, there, forgotten (there, and so not copied again) or failed; objects and bytes were stored at the target."""
+    """A snapshot: ``status`` is copied, there, forgotten (there, and so not copied again) or failed.
+
+    Objects and bytes were stored at the target.
+    """
 
     snapshot: str
     status: str
