@@ -77,6 +77,16 @@ def test_what_the_file_cannot_mean_is_an_error_with_a_hint(tmp_path: Path, text:
     assert hint in caught.value.hint
 
 
+def test_numbers_need_no_quotes(tmp_path: Path) -> None:
+    text = 'uploads = 4\nnice = 0\nmax-upload = "20M"\n[doctor]\nmax-age = 12.5\n[backup]\ndownloads = "2"\n'
+    configuration, _ = load(written(tmp_path, text))
+    assert configuration.defaults("backup") == {"uploads": "4", "nice": "0", "max_upload": "20M", "downloads": "2"}
+    assert configuration.defaults("doctor") == {"max_age": "12.5"}
+    assert configuration.defaults("restore") == {"uploads": "4", "max_upload": "20M"}
+    with pytest.raises(UsageError, match="must be a text"):
+        load(written(tmp_path, "nice = true"))
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path / "nowhere.toml")

@@ -142,3 +142,13 @@ def test_a_rate_is_bytes_per_second(text: str, count: int) -> None:
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--max-upload"):
         parsing.rate("--max-upload", text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "65", "-1", "1.5", "many", "1e3", "9999999999"])
+def test_a_number_out_of_bounds(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--uploads .* is not a whole number from 1 to 64"):
+        parsing.number("--uploads", text, (1, 64))
+
+
+def test_both_bounds_are_included() -> None:
+    assert [parsing.number("--uploads", text, (1, 64)) for text in ("1", "64")] == [1, 64]

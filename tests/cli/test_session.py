@@ -75,5 +75,9 @@ def test_limits_of_speed_hold_for_the_store_that_is_opened(tmp_path: Path) -> No
     limits = session({}, max_upload="20M", max_download="1KB").limits()
     assert limits == Limits(upload=20 << 20, download=1000)
     assert isinstance(store_at(str(tmp_path), limits), ThrottledStorage)
+    assert session({}, uploads="1", downloads="8").limits() == Limits(uploads=1, downloads=8)
+    assert isinstance(store_at(str(tmp_path), Limits(downloads=8)), ThrottledStorage)
+    with pytest.raises(UsageError, match="--downloads"):
+        session({}, downloads="0").limits()
     assert session({}).limits() == Limits()
     assert isinstance(store_at(str(tmp_path), Limits()), LocalStorage)

@@ -123,6 +123,29 @@ def test_backup_hands_on_what_was_asked(repository: Path, capsys: Capture, monke
     assert json.loads(printed.out)["snapshot"] == values.SECOND
 
 
+def test_how_hard_a_backup_works_is_handed_on(
+    repository: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr("coldhouse.operations.priority.step_back", lambda url, nice: asked.append((url, nice)))
+    uploads: list[int] = []
+
+    def backup(repository: Repository, options: BackupOptions, listener: Listener) -> BackupReceipt:
+        uploads.append(options.uploads)
+        return BackupReceipt(values.snapshot(), repository.url, 1.0, (), ())
+
+    monkeypatch.setattr("coldhouse.operations.backup.run", backup)
+    arguments = ["backup", "--source", "http://db:8123", "--quiet"]
+    assert run(arguments) == 0
+    assert run([*arguments, "--nice", "0", "--uploads", "5"]) == 0
+    monkeypatch.setenv("COLDHOUSE_NICE", "19")
+    assert run(arguments) == 0
+    assert (asked, uploads) == ([("http://db:8123", nice) for nice in (10, 0, 19)], [0, 5, 0])
+    capsys.readouterr()
+    assert run([*arguments, "--nice", "20"]) == 2
+    assert "--nice '20' is not a whole number from 0 to 19" in capsys.readouterr().err
+
+
 def test_a_backup_with_damage_at_the_source_is_3(
     repository: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 
 import pytest
 
-from coldhouse.errors import ObjectMissing
+from coldhouse.errors import ObjectExists, ObjectMissing
+from coldhouse.model import Buffer
 from coldhouse.storage import Storage
 from coldhouse.storage.local import LocalStorage
 from coldhouse.storage.throttled import Pace, ThrottledStorage, throttled
@@ -123,3 +124,66 @@ def test_without_a_bound_the_store_stays_itself() -> None:
 def test_a_pace_is_positive(rate: int) -> None:
     with pytest.raises(ValueError, match="positive"):
         Pace(rate)
+
+
+class Crowd(MemoryStorage):
+    """Keeps every call until so many are under way at once, or until it is told that no more will come."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self.inside = 0
+        self.most = 0
+        self._changed = Condition()
+
+    def create(self, name: str, data: Buffer) -> None:
+        self._meet()
+        super().create(name, data)
+
+    def get_range(self, name: str, offset: int, length: int) -> Buffer:
+        self._meet()
+        return super().get_range(name, offset, length)
+
+    def _meet(self) -> None:
+        with self._changed:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self.most >= self.wanted, 60), "fewer at once than may be"
+            self.inside -= 1
+
+
+class TestAtOnce:
+    """So many requests of a kind are under way at once: not more, and not fewer."""
+
+    @pytest.mark.parametrize("at_once", [1, 3])
+    def test_uploads(self, at_once: int) -> None:
+        crowd = Crowd(at_once)
+        bounded = ThrottledStorage(crowd, uploads=at_once)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: bounded.create(f"a{number}", b"x"), range(40)))
+        assert crowd.most == at_once
+        assert len(crowd.objects) == 40
+
+    def test_downloads_do_not_wait_for_uploads(self) -> None:
+        crowd = Crowd(2)
+        crowd.objects["a"] = b"abc"
+        bounded = throttled(crowd, uploads=1, downloads=1)
+        with ThreadPoolExecutor(2) as pool:
+            read, written = pool.submit(bounded.get_range, "a", 1, 2), pool.submit(bounded.create, "b", b"")
+            assert bytes(read.result()) == b"bc"
+            written.result()
+
+    def test_a_place_is_given_back_when_the_store_fails(self) -> None:
+        bounded = ThrottledStorage(MemoryStorage(), uploads=1, downloads=1)
+        for _ in range(3):
+            with pytest.raises(ObjectMissing):
+                bounded.get("nothing")
+            with pytest.raises(ObjectMissing):
+                bounded.get_range("nothing", 0, 1)
+        bounded.create("a", b"x")
+        for _ in range(3):
+            with pytest.raises(ObjectExists):
+                bounded.create("a", b"x")
+        bounded.put("a", b"y")
+        assert bounded.get("a") == b"y"

@@ -93,6 +93,7 @@ class Coldhouse:
 
     def _whole_environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COLDHOUSE_")}
-        home = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config")}
+        # At its usual low priority a command could wait for long while other tests keep all cores busy.
+        home = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config"), "COLDHOUSE_NICE": "0"}
         path = os.pathsep.join(filter(None, [str(CHECKOUT / "src"), os.environ.get("PYTHONPATH", "")]))
         return kept | home | {"PYTHONPATH": path} | self.environment | dict(variables)

@@ -36,6 +36,7 @@ DONE, IN_PART = 0, 3
 )
 @options.gateway
 @options.bandwidth
+@options.niceness
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -55,7 +56,10 @@ def command(
     tags, level = parsing.tags(tag), parsing.compression(compression)
     source = session.server_url("source")
     session.repository_url()
-    from coldhouse.operations import backup
+    nice = session.number("nice", (0, 19), default=10)
+    from coldhouse.operations import backup, priority
+
+    priority.step_back(source, nice)
 
     chosen = backup.BackupOptions(
         source=source,
@@ -65,6 +69,7 @@ def command(
         tags=tags,
         patches=patches,
         compression=level,
+        uploads=session.number("uploads", (1, 64)),
         gateway=options.gateway_settings(session),
     )
     with session.repository() as repository, session.listener() as listener:

@@ -31,8 +31,8 @@ _REPOSITORY = _PASSPHRASE | {"key-file": str, "identity-file": str}
 #: What opens a repository: of these, one is meant.
 _WAYS = _REPOSITORY.keys() - {"repo"}
 _GATEWAY = {"gateway-listen": str, "gateway-url": str, "gateway-tls-cert": str, "gateway-tls-key": str}
-_BANDWIDTH = {"max-upload": str, "max-download": str}
-_BACKUP = {"source": str, "compression": str, "patches": str}
+_BANDWIDTH = {"max-upload": str, "max-download": str, "uploads": str, "downloads": str}
+_BACKUP = {"source": str, "compression": str, "patches": str, "nice": str}
 _COPY = {"to": str, "to-password-file": str, "to-password-command": str, "compression": str}
 _KEEPING = dict.fromkeys(RULES, str) | {"keep-tag": list}
 _SHARED: Mapping[str, type] = _REPOSITORY | _GATEWAY | _BANDWIDTH | _BACKUP | {"target": str}
@@ -66,6 +66,8 @@ _PATHS = frozenset(
     }
 )
 _URLS = frozenset({"source", "target"})
+#: Their values may stand without quotes.
+_NUMBERS = frozenset({"uploads", "downloads", "nice", "max-age", "max-proof-age"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ def _value(path: Path, key: str, value: object, known: Mapping[str, type], secti
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return [str(item) for item in value]
         raise UsageError(f"{path}: {where} must be a list of texts", hint=f'write {key} = ["...", "..."]')
+    if key in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
         raise UsageError(f"{path}: {where} must be a text", hint=f'write {key} = "..."')
     return str(path.parent / Path(value).expanduser()) if key in _PATHS else value

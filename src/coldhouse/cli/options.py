@@ -197,10 +197,22 @@ def destination(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def bandwidth(verb: Callable[P, R]) -> Callable[P, R]:
-    """Add --max-upload and --max-download."""
+    """Add --max-upload, --max-download, --uploads and --downloads."""
     return _all(
         _kept("--max-upload", "RATE", "At most so many bytes per second to the store, on average: 20M, 1.5MiB, 500KB."),
         _kept("--max-download", "RATE", "At most so many bytes per second from the store, on average."),
+        _kept("--uploads", "N", "At most so many objects go up to the store at a time."),
+        _kept("--downloads", "N", "At most so many requests read from the store at a time."),
+    )(verb)
+
+
+def niceness(verb: Callable[P, R]) -> Callable[P, R]:
+    """Add --nice."""
+    return _kept(
+        "--nice",
+        "N",
+        "How far Coldhouse steps back for others, 0 (not at all) to 19, where the ClickHouse is on this machine. "
+        "Default: 10.",
     )(verb)
 
 

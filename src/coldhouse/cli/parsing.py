@@ -105,6 +105,14 @@ def rate(option: str, text: str) -> int:
     return int(count)
 
 
+def number(option: str, text: str, bounds: tuple[int, int]) -> int:
+    """Read a whole number within bounds, which are included."""
+    least, most = bounds
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()) or not least <= int(text) <= most:
+        raise UsageError(f"{option} {text!r} is not a whole number from {least} to {most}")
+    return int(text)
+
+
 def listen(text: str) -> tuple[str, int]:
     """Read HOST:PORT, with an IPv6 address in brackets; port 0 means any free one."""
     match = _LISTEN.fullmatch(text)

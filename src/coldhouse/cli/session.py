@@ -156,7 +156,7 @@ class Session:
             yield repository
 
     def limits(self) -> Limits:
-        """How fast the stores may be written and read. Raises UsageError."""
+        """How fast the stores may be written and read, and by how many requests at once. Raises UsageError."""
         from coldhouse.cli import parsing
         from coldhouse.operations.opening import Limits
 
@@ -164,7 +164,16 @@ class Session:
         return Limits(
             upload=parsing.rate("--max-upload", up) if up else 0,
             download=parsing.rate("--max-download", down) if down else 0,
+            uploads=self.number("uploads", (1, 64)),
+            downloads=self.number("downloads", (1, 64)),
         )
+
+    def number(self, name: str, bounds: tuple[int, int], default: int = 0) -> int:
+        """The value of a shared option that is a whole number, both bounds included. Raises UsageError."""
+        from coldhouse.cli import parsing
+
+        text = self.text(name)
+        return parsing.number(f"--{name.replace('_', '-')}", text, bounds) if text else default
 
     @contextmanager
     def listener(self) -> Iterator[Listener]:

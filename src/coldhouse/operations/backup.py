@@ -32,7 +32,8 @@ LOOKS = 3
 class BackupOptions:
     """What to back up and how; ``source`` is a URL and may hold a password.
 
-    ``checkpoint_bytes``: how much, about, would have to be sent again after a crash.
+    ``checkpoint_bytes``: how much, about, would have to be sent again after a crash. ``uploads``: how many packs are
+    stored at a time, each in 36 MiB of memory; 0 is as many as is usual.
     """
 
     source: str = field(repr=False)
@@ -43,6 +44,7 @@ class BackupOptions:
     patches: Literal["apply", "fail"] = "apply"
     compression: str = "auto"
     checkpoint_bytes: int = EVERY_BYTES
+    uploads: int = 0
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
@@ -202,7 +204,7 @@ class _Backup:
     def _store(self, inventory: Inventory, plans: Sequence[TablePlan], history: History) -> Snapshot:
         """Let everything that is asked for be delivered and stored, then commit."""
         entries: list[TableEntry] = []
-        settings = PackSettings(compression=self._options.compression)
+        settings = pack_settings(self._options.compression, self._options.uploads)
         with (
             Gateway(self._options.gateway) as gateway,
             self._repository.pack_writer(settings) as writer,
@@ -259,6 +261,12 @@ class _Backup:
         return BackupReceipt(
             snapshot, self._repository.url, time.monotonic() - self._clock, snapshot.damaged, snapshot.warnings
         )
+
+
+def pack_settings(compression: str, uploads: int) -> PackSettings:
+    """How packs are written where so many are to be stored at a time: while these are, another one is filled."""
+    usual = PackSettings(compression=compression)
+    return replace(usual, uploads=uploads, buffers=max(usual.buffers, uploads + 1)) if uploads else usual
 
 
 def _in_order(inventory: Inventory, plans: Sequence[TablePlan]) -> list[DatabaseState | TablePlan]:

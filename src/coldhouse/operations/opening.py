@@ -11,10 +11,15 @@ from coldhouse.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many bytes per second may go up to a store and come down from it; 0 is no limit."""
+    """How many bytes per second may go up to a store and come down from it, and how many requests of each kind at once.
+
+    0 is no limit.
+    """
 
     upload: int = 0
     download: int = 0
+    uploads: int = 0
+    downloads: int = 0
 
 
 NO_LIMITS = Limits()
@@ -27,7 +32,13 @@ def store_at(url: str, limits: Limits = NO_LIMITS) -> Storage:
         return store
     from coldhouse.storage.throttled import throttled
 
-    return throttled(store, upload=limits.upload, download=limits.download)
+    return throttled(
+        store,
+        upload=limits.upload,
+        download=limits.download,
+        uploads=limits.uploads,
+        downloads=limits.downloads,
+    )
 
 
 def open_at(repo_url: str, credential: Credential, limits: Limits = NO_LIMITS) -> Repository:

@@ -1,7 +1,8 @@
-"""Another store at a bounded speed: the same interface, and the bytes that go up or come down wait for their turn.
+"""Another store at a bounded speed: the same interface, and what goes up or comes down waits for its turn.
 
 The bound is kept on average, over any time longer than one object takes: a pack of 32 MiB goes at the speed of the line
 once its turn has come, and the next one waits until the average is right again. Reads are requests of 2 MiB at most.
+How many objects go up, or are read, at the same time can be bounded as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from coldhouse.model import Buffer
 from coldhouse.storage.base import Storage, StoredObject
@@ -46,13 +48,48 @@ class Pace:
             self._sleep(min(left, _LONGEST_SLEEP))
 
 
-class ThrottledStorage(Storage):
-    """Another store, whose uploads and downloads keep a pace; None is no bound. Closing it closes the other."""
+class Lane:
+    """One direction: its pace, if it has one, and how many may be under way at once, if that is bounded (not 0)."""
 
-    def __init__(self, inner: Storage, *, upload: Pace | None = None, download: Pace | None = None) -> None:
+    def __init__(self, pace: Pace | None, at_once: int) -> None:
+        self._pace = pace
+        self._room = threading.BoundedSemaphore(at_once) if at_once else None
+
+    @contextmanager
+    def turn(self, count: int) -> Iterator[None]:
+        """Wait until ``count`` bytes may go, and hold a place while they do."""
+        if self._room is None:
+            self.pay(count)
+            yield
+            return
+        with self._room:
+            self.pay(count)
+            yield
+
+    def pay(self, count: int) -> None:
+        """Wait until ``count`` bytes may go."""
+        if self._pace is not None:
+            self._pace.take(count)
+
+
+class ThrottledStorage(Storage):
+    """Another store, whose uploads and downloads keep a pace, so many of them at once; None and 0 are no bound.
+
+    Closing it closes the other.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        *,
+        upload: Pace | None = None,
+        download: Pace | None = None,
+        uploads: int = 0,
+        downloads: int = 0,
+    ) -> None:
         self._inner = inner
-        self._upload = upload
-        self._download = download
+        self._up = Lane(upload, uploads)
+        self._down = Lane(download, downloads)
 
     @property
     def url(self) -> str:
@@ -61,14 +98,15 @@ class ThrottledStorage(Storage):
 
     def get(self, name: str) -> Buffer:
         """Return the whole object; it is paid for afterwards, when its size is known. Raises ObjectMissing."""
-        found = self._inner.get(name)
-        self._pay(self._download, memoryview(found).nbytes)
+        with self._down.turn(0):
+            found = self._inner.get(name)
+            self._down.pay(memoryview(found).nbytes)
         return found
 
     def get_range(self, name: str, offset: int, length: int) -> Buffer:
         """Return exactly ``length`` bytes from ``offset``. Raises ObjectMissing, or Corruption if it is shorter."""
-        self._pay(self._download, length)
-        return self._inner.get_range(name, offset, length)
+        with self._down.turn(length):
+            return self._inner.get_range(name, offset, length)
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""
@@ -76,13 +114,13 @@ class ThrottledStorage(Storage):
 
     def create(self, name: str, data: Buffer) -> None:
         """Store a new object, atomically. Raises ObjectExists if the name is taken, and then changes nothing."""
-        self._pay(self._upload, memoryview(data).nbytes)
-        self._inner.create(name, data)
+        with self._up.turn(memoryview(data).nbytes):
+            self._inner.create(name, data)
 
     def put(self, name: str, data: Buffer) -> None:
         """Store an object, atomically replacing one of the same name."""
-        self._pay(self._upload, memoryview(data).nbytes)
-        self._inner.put(name, data)
+        with self._up.turn(memoryview(data).nbytes):
+            self._inner.put(name, data)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         """Yield the objects whose name starts with ``prefix`` and sorts after ``after``."""
@@ -108,16 +146,15 @@ class ThrottledStorage(Storage):
         """Close the inner store."""
         self._inner.close()
 
-    @staticmethod
-    def _pay(pace: Pace | None, count: int) -> None:
-        if pace is not None:
-            pace.take(count)
 
-
-def throttled(storage: Storage, *, upload: int = 0, download: int = 0) -> Storage:
-    """The store with bounds in bytes per second; 0 is no bound, and without any it is the store itself."""
-    if not upload and not download:
+def throttled(storage: Storage, *, upload: int = 0, download: int = 0, uploads: int = 0, downloads: int = 0) -> Storage:
+    """The store with bounds in bytes per second and in objects at once; 0 is no bound, without any it is itself."""
+    if not any((upload, download, uploads, downloads)):
         return storage
     return ThrottledStorage(
-        storage, upload=Pace(upload) if upload else None, download=Pace(download) if download else None
+        storage,
+        upload=Pace(upload) if upload else None,
+        download=Pace(download) if download else None,
+        uploads=uploads,
+        downloads=downloads,
     )
