@@ -25,6 +25,7 @@
     │   └── GatewayUnreachable        gateway_unreachable
     ├── BackupFailed               1  backup_failed
     ├── ForgetRefused              1  forget_refused
+    ├── PruneRefused               1  prune_refused
     ├── RestoreFailed              1  restore_failed
     │   └── TargetExists              target_exists
     └── Interrupted              130  interrupted
@@ -214,6 +215,12 @@ class ForgetRefused(ColdhouseError):
     """Something speaks against forgetting these snapshots; nothing was deleted."""
 
     code = "forget_refused"
+
+
+class PruneRefused(ColdhouseError):
+    """It cannot be told what snapshots need; nothing was deleted."""
+
+    code = "prune_refused"
 
 
 class RestoreFailed(ColdhouseError):

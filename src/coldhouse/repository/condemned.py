@@ -15,7 +15,7 @@ from coldhouse.errors import Corruption, ObjectMissing
 from coldhouse.model import Buffer
 from coldhouse.repository import names
 from coldhouse.repository.crypto import content_digest
-from coldhouse.storage.base import Storage
+from coldhouse.storage.base import Storage, StoredObject
 
 #: A list of more objects is stored as several.
 MAX_OBJECTS = 1 << 20
@@ -112,20 +112,32 @@ def decode(id: str, name: str, stored: Buffer) -> CondemnedList:
     return CondemnedList(id, rows)
 
 
+def is_closed(stored: StoredObject) -> bool:
+    """Whether a listed object is a list that a collection has finished: a fence stands in its place."""
+    return stored.size == len(names.FENCE)
+
+
 def listed(storage: Storage, folder: str) -> list[str]:
-    """The ids of the lists below ``condemned/`` or ``graves/``."""
-    found = (stored.name.removeprefix(folder) for stored in storage.list(folder))
+    """The ids of the lists below ``condemned/`` or ``graves/`` that are not closed."""
+    found = (stored.name.removeprefix(folder) for stored in storage.list(folder) if not is_closed(stored))
     return [id for id in found if names.is_hex_id(id)]
 
 
 def read(storage: Storage, folder: str, id: str) -> CondemnedList | None:
-    """One list; None if it is gone. Raises Corruption."""
+    """One list; None if it is gone or closed. Raises Corruption."""
     name = f"{folder}{id}"
     try:
         size = storage.size(name)
+        if size == len(names.FENCE):
+            return None
         if size > _MAX_SIZE:
             raise _damaged(name)
-        stored = storage.get_range(name, 0, size)
+        try:
+            stored = storage.get_range(name, 0, size)
+        except Corruption:
+            if storage.size(name) == len(names.FENCE):  # closed meanwhile
+                return None
+            raise
     except ObjectMissing:
         return None
     return decode(id, name, stored)

@@ -57,6 +57,12 @@ def list_notes(storage: Storage, ring: Keyring, kind: str) -> Iterator[tuple[str
             yield note.key, note.data
 
 
+def read_note(storage: Storage, ring: Keyring, name: str) -> bytes | None:
+    """The data of the note that is stored under this name; None if it is gone. Raises Corruption."""
+    note = _read(storage, ring, name)
+    return None if note is None else note.data
+
+
 def _read(storage: Storage, ring: Keyring, name: str) -> _Note | None:
     try:
         size = storage.size(name)
