@@ -10,274 +10,39 @@ long one every call.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import pytest
 
 from coldhouse import repository as repositories
-from coldhouse.errors import ColdhouseError, Corruption, RepositoryExists, RepositoryInUse, WrongPassphrase
-from coldhouse.operations import copy, forget, key, verify
-from coldhouse.repository import Repository, open_repository
-from coldhouse.storage import Storage
+from coldhouse.errors import ColdhouseError, StorageError, StorageFull, StorageRefused
+from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP, Clickhouse
+from tests.scenarios.staging import (
+    OPERATIONS,
+    OTHER,
+    READS,
+    Kind,
+    Operation,
+    Play,
+    Stage,
+    back_up,
+    copy_alike,
+    copy_anew,
+    restore,
+)
 from tests.scenarios.world import PASSPHRASE, World
-from tests.support.faulty import Call, Fault, FaultyStorage, How
+from tests.support.faulty import Call, Fault, How
+from tests.support.fixtures_storage import use_environment
+from tests.support.gcs_stub import BUCKET, GcsStub, Trouble
 from tests.support.memory_storage import MemoryStorage
 
-OTHER = "another passphrase"
-NEW = "a new passphrase"
-READS = frozenset({"get", "get_range", "list", "size", "free_space"})
-#: What can go wrong with a call that reads, and with one that writes.
-READING = (How.BEFORE, How.SHORT, How.FLIP)
-WRITING = (How.BEFORE, How.AFTER, How.TWICE)
+#: HTTP status (0: no answer) and code of what passes when it is repeated.
+PASSING = ((503, "SlowDown"), (0, ""))
 #: More than any operation here has calls.
 ALL = 1_000_000
-
-
-class Elsewhere(MemoryStorage):
-    """Another place."""
-
-    @property
-    def url(self) -> str:
-        return "memory:elsewhere"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Calls that are alike."""
-
-    verb: str
-    name: str
-
-    @classmethod
-    def of(cls, call: Call) -> Kind:
-        folders = call.name.split("/")[: 2 if call.name.startswith("notes/") else 1]
-        return cls(call.verb, "/".join(folders) + ("/*" if "/" in call.name else ""))
-
-    def ways(self) -> tuple[How, ...]:
-        return READING if self.verb in READS else WRITING
-
-
-@dataclass
-class Stage:
-    """A beginning: the store of the repository, and another place; the faults are in ``hit``."""
-
-    main: FaultyStorage
-    other: FaultyStorage
-    hit: FaultyStorage
-    elsewhere: bool
-
-
-@dataclass
-class Play:
-    """A source, the objects of a repository with two snapshots of it, and what each of them must restore to.
-
-    The source has changed since: ``now`` is what it holds.
-    """
-
-    world: World
-    objects: dict[str, bytes]
-    contents: dict[str, dict[str, str]]
-    now: dict[str, str]
-    elsewhere: dict[str, bytes]
-
-    def stage(self, operation: Operation) -> Stage:
-        main, other = MemoryStorage(), Elsewhere()
-        main.objects.update(self.objects)
-        if operation.elsewhere:
-            other.objects.update(self.elsewhere)
-        stores = FaultyStorage(main), FaultyStorage(other)
-        if operation.act is restore:
-            self.world.query(f"DROP DATABASE IF EXISTS {self.world.db}_copy SYNC")
-        return Stage(*stores, stores[operation.hits_other], operation.elsewhere)
-
-    def at(self, repository: Repository) -> World:
-        return replace(self.world, repository=repository)
-
-    def check_restores(self, repository: Repository, snapshot: str, content: dict[str, str]) -> None:
-        copied = f"{self.world.db}_copy"
-        self.world.query(f"DROP DATABASE IF EXISTS {copied} SYNC")
-        self.at(repository).restore(snapshot, renames=((self.world.db, copied),))
-        assert self.world.content(db=copied) == content
-
-    @property
-    def ids(self) -> list[str]:
-        return sorted(self.contents)
-
-    def check_restores_all(self, stage: Stage) -> None:
-        """Every snapshot brings back what the source held when it was taken."""
-        repository = opened(stage.main.inner)
-        for id in repository.snapshot_ids():
-            self.check_restores(repository, id, self.contents.get(id, self.now))
-
-    def check_committed(self, stage: Stage, operation: Operation) -> None:
-        """What was committed before is there, and whatever is visible is whole."""
-        repository = opened(stage.main.inner)
-        lost = set(self.ids) - set(repository.snapshot_ids())
-        assert lost <= ({self.ids[0]} if operation.act is forget_first else set())
-        check_sound(repository)
-
-
-Act = Callable[[Play, Stage], None]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What is done, and what must be true when it was done; ``elsewhere``: the other place holds a repository."""
-
-    act: Act
-    check: Act
-    hits_other: bool = False
-    elsewhere: bool = False
-
-
-def opened(store: Storage, passphrase: str = PASSPHRASE) -> Repository:
-    return open_repository(store, passphrase)
-
-
-def back_up(play: Play, stage: Stage) -> None:
-    assert play.at(opened(stage.main)).backup().complete
-
-
-def check_backup(play: Play, stage: Stage) -> None:
-    repository = opened(stage.main)
-    check_sound(repository)
-    newest = repository.snapshot(repository.snapshot_ids()[-1])
-    assert newest.id not in play.ids
-    assert newest.accounting.rows == sum(int(content.split("\t")[0]) for content in play.now.values())
-
-
-def restore(play: Play, stage: Stage) -> None:
-    db = play.world.db
-    assert play.at(opened(stage.main)).restore(play.ids[-1], renames=((db, f"{db}_copy"),)).complete
-
-
-def check_restore(play: Play, stage: Stage) -> None:
-    assert play.world.content(db=f"{play.world.db}_copy") == play.contents[play.ids[-1]]
-
-
-def forget_first(play: Play, stage: Stage) -> None:
-    repository = opened(stage.main)
-    if play.ids[0] in repository.snapshot_ids():  # a lost answer may have come after the deed
-        forget.execute(repository, forget.prepare(repository, forget.ForgetOptions(names=(play.ids[0],))))
-
-
-def check_forgotten(play: Play, stage: Stage) -> None:
-    assert opened(stage.main.inner).snapshot_ids() == play.ids[1:]
-
-
-def copy_alike(play: Play, stage: Stage) -> None:
-    source = opened(stage.main)
-    target = copy.open_target(source, stage.other, lambda: pytest.fail("it has the same keys"), init_like=True)
-    report(copy.run(source, target, transfers=1))
-
-
-def copy_anew(play: Play, stage: Stage) -> None:
-    source = opened(stage.main)
-    report(copy.run(source, copy.open_target(source, stage.other, lambda: OTHER), transfers=1))
-
-
-def report(done: copy.CopyReport) -> None:
-    """Damage that a copy meets is told of each snapshot and does not end the others."""
-    if not done.complete:
-        raise Corruption(f"not complete: {[one.note for one in done.snapshots]}")
-
-
-def check_copy(play: Play, stage: Stage) -> None:
-    target = opened(stage.other.inner, OTHER if stage.elsewhere else PASSPHRASE)
-    assert target.snapshot_ids() == play.ids
-    check_sound(target)
-    assert {id: accounts(target, id) for id in play.ids} == {id: accounts(opened(stage.main), id) for id in play.ids}
-
-
-def check_sound(repository: Repository) -> None:
-    """Every byte of every snapshot that is visible has the checksum that ClickHouse gave it."""
-    for found in verify.run(repository, verify.VerifyOptions(level="data")):
-        assert found.ok, found.problems
-
-
-def accounts(repository: Repository, id: str) -> tuple[int, ...]:
-    held = repository.snapshot(id).accounting
-    return held.data, held.tables, held.parts, held.files, held.rows
-
-
-def add_key(play: Play, stage: Stage) -> None:
-    if not opens(stage.main, NEW):  # a lost answer may have come after the deed
-        opened(stage.main).slots.add(NEW, full=True, cost=CHEAP)
-
-
-def check_key_added(play: Play, stage: Stage) -> None:
-    assert opens(stage.main, NEW)
-    assert opens(stage.main, PASSPHRASE)
-
-
-def remove_key(play: Play, stage: Stage) -> None:
-    repository = opened(stage.main)
-    slots = key.list_keys(repository)
-    if any(slot.label == "second" for slot in slots):
-        key.remove(repository, key.plan_removal(slots, ["second"], force=False))
-
-
-def check_key_removed(play: Play, stage: Stage) -> None:
-    assert not opens(stage.main.inner, OTHER)
-    assert opens(stage.main.inner, PASSPHRASE)
-
-
-def rotate_keys(play: Play, stage: Stage) -> None:
-    rotation = key.Rotation(opened(stage.main), PASSPHRASE, [OTHER])
-    try:
-        rotation.run()
-    except RepositoryInUse as error:
-        assert "--take-over" in error.hint
-        key.Rotation(opened(stage.main), PASSPHRASE, [OTHER]).run(take_over=True)
-
-
-def check_rotated(play: Play, stage: Stage) -> None:
-    for passphrase in (PASSPHRASE, OTHER):
-        repository = opened(stage.main.inner, passphrase)
-        newest = max(slot.generation for slot in repository.slots.all())
-        assert [slot.generation for slot in repository.slots.all() if slot.in_use] == [newest]
-        assert newest > 1
-        repository.put_note("test", "written after", b"by the newest generation")
-    check_key_note(opened(stage.main.inner))
-
-
-def check_key_note(repository: Repository) -> None:
-    assert repository.get_note("test", "written after") == b"by the newest generation"
-
-
-def init(play: Play, stage: Stage) -> None:
-    with suppress(RepositoryExists):  # a lost answer may have come after the deed
-        repositories.init(stage.other, OTHER, kdf=CHEAP)
-
-
-def check_init(play: Play, stage: Stage) -> None:
-    assert opened(stage.other.inner, OTHER).snapshot_ids() == []
-
-
-def opens(store: Storage, passphrase: str) -> bool:
-    try:
-        opened(store, passphrase)
-    except WrongPassphrase:
-        return False
-    return True
-
-
-OPERATIONS = {
-    "backup": Operation(back_up, check_backup),
-    "restore": Operation(restore, check_restore),
-    "forget": Operation(forget_first, check_forgotten),
-    "copy by objects, its source": Operation(copy_alike, check_copy),
-    "copy by objects, its target": Operation(copy_alike, check_copy, hits_other=True),
-    "copy anew, its source": Operation(copy_anew, check_copy, elsewhere=True),
-    "copy anew, its target": Operation(copy_anew, check_copy, hits_other=True, elsewhere=True),
-    "key add": Operation(add_key, check_key_added),
-    "key remove": Operation(remove_key, check_key_removed),
-    "key rotate": Operation(rotate_keys, check_rotated),
-    "init": Operation(init, check_init, hits_other=True),
-}
+#: The others are met in the long suite.
+OFTEN = ("backup", "forget", "copy by objects, its target", "key rotate")
 
 
 @pytest.fixture(scope="module")
@@ -366,5 +131,69 @@ def test_a_store_that_is_slow_and_reads_twice(play: Play, name: str) -> None:
     stage.hit.inject(Fault(How.DELAY, times=ALL, seconds=0.01))
     operation.act(play, stage)
     stage.hit.heal()
+    play.check_committed(stage, operation)
+    operation.check(play, stage)
+
+
+@pytest.mark.parametrize(
+    "error", [StorageFull("It is full."), StorageRefused("It is read-only.")], ids=["full", "refused"]
+)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_store_that_takes_nothing_more(play: Play, name: str, error: StorageError) -> None:
+    """From the first write of each kind on: the disk or the quota is full, or the right to write is taken away."""
+    operation = OPERATIONS[name]
+    verbs = ("create", "put") if isinstance(error, StorageFull) else ("create", "put", "delete")
+    calm = play.stage(operation)
+    operation.act(play, calm)
+    writes = [Kind.of(call) for call in calm.hit.calls if call.verb in verbs]
+    for first in sorted(writes.index(kind) for kind in set(writes)):
+        stage = play.stage(operation)
+        left = iter(range(first))
+
+        def refuse(call: Call, left: Iterator[int] = left) -> None:
+            if call.verb in verbs and next(left, None) is None:
+                raise error
+
+        stage.hit.watch = refuse
+        failed = False
+        try:
+            operation.act(play, stage)
+        except type(error):
+            failed = True
+        stage.hit.watch = None
+        play.check_committed(stage, operation)
+        assert failed or operation.act is restore
+        if failed:
+            operation.act(play, stage)
+        operation.check(play, stage)
+
+
+@pytest.mark.parametrize("effect", [False, True], ids=["before any effect", "after it took effect"])
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) for name in OPERATIONS]
+)
+def test_a_bucket_that_is_overloaded_or_breaks_off(
+    play: Play, gcs_stub: GcsStub, monkeypatch: pytest.MonkeyPatch, name: str, effect: bool
+) -> None:
+    """Each kind of request gets a 503 and then a connection that ends without answer: nobody notices."""
+    use_environment(monkeypatch, gcs_stub.environment)
+    operation, state = OPERATIONS[name], gcs_stub.state
+
+    def bucket() -> Stage:
+        return play.stage(operation, open_storage(gcs_stub.new_url()), open_storage(gcs_stub.new_url()))
+
+    stage = bucket()
+    state.requests.clear()
+    operation.act(play, stage)
+    hit = stage.hit.url.partition(f"{BUCKET}/")[2]
+    kinds = {(method, key.removeprefix(hit).split("/")[1]) for method, key in state.requests if key.startswith(hit)}
+    assert kinds
+    stage = bucket()
+    here = stage.hit.url.partition(f"{BUCKET}/")[2]
+    for method, folder in sorted({*kinds, ("LIST", "")}):
+        key = f"{here}/{folder}*" if folder else "*"
+        state.troubles += [Trouble(method, status, code, effect=effect, key=key) for status, code in PASSING]
+    operation.act(play, stage)
+    state.troubles.clear()
     play.check_committed(stage, operation)
     operation.check(play, stage)

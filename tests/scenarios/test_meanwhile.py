@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from coldhouse import repository as repositories
 from coldhouse.events import Event, Phase
+from coldhouse.operations import forget, restore
 from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP, Clickhouse
 from tests.scenarios.world import PASSPHRASE, World
@@ -51,6 +52,77 @@ def test_two_sources_are_backed_up_into_one_repository_at_once(
                 world.restore(snapshot)
                 assert world.content() == contents[round_][number]
             world.drop()
+
+
+def test_one_source_is_backed_up_twice_at_once(embedded: Clickhouse, folder_url: str) -> None:
+    """As when cron starts one while the last still runs: both are whole, and share what was there before."""
+    repositories.init(open_storage(folder_url), PASSPHRASE, kdf=CHEAP).close()
+    meeting = threading.Barrier(2, timeout=PATIENCE)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Phase) and ("ClickHouse sends" in event.text or "proving" in event.text):
+            meeting.wait()  # neither goes on before the other is as far
+
+    with (
+        repositories.open_repository(open_storage(folder_url), PASSPHRASE) as one,
+        repositories.open_repository(open_storage(folder_url), PASSPHRASE) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        worlds = [World(*embedded, repository, "play_twice") for repository in (one, other)]
+        world = worlds[0]
+        world.drop()
+        world.run(
+            "CREATE DATABASE {db}",
+            "CREATE TABLE {db}.t (id UInt64, v String) ENGINE = MergeTree ORDER BY id",
+            "INSERT INTO {db}.t SELECT number, 'first' FROM numbers(1000)",
+        )
+        parent = world.backup().snapshot
+        world.run("INSERT INTO {db}.t SELECT number, 'second' FROM numbers(1000)")
+        content = world.content()
+        made = [
+            each.result(PATIENCE).snapshot for each in [pool.submit(each.backup, listener=listen) for each in worlds]
+        ]
+        assert [each.parent for each in made] == [parent.id, parent.id]
+        assert all(each.accounting.reused for each in made)
+        assert [each.id for each in world.snapshots()] == sorted([parent.id, *(each.id for each in made)])
+        for snapshot in made:
+            world.drop()
+            world.restore(snapshot)
+            assert world.content() == content
+        world.run("INSERT INTO {db}.t SELECT number, 'third' FROM numbers(1000)")
+        content = world.content()
+        third = world.backup().snapshot
+        world.drop()
+        world.restore(third)
+        assert world.content() == content
+        world.drop()
+
+
+def test_snapshots_are_forgotten_while_one_of_them_is_restored(world: World) -> None:
+    """A restore ends as it began, whatever is forgotten meanwhile, were it the snapshot itself."""
+    world.run("CREATE TABLE {db}.t (id UInt64) ENGINE = MergeTree ORDER BY id")
+    world.run("CREATE TABLE {db}.u (id UInt64) ENGINE = MergeTree ORDER BY id")
+    for number in range(3):
+        world.run(*(f"INSERT INTO {{db}}.{table} SELECT {number}000 + number FROM numbers(1000)" for table in "tu"))
+        world.backup()
+    ids = [snapshot.id for snapshot in world.snapshots()]
+    before = world.content()
+    forgotten: list[str] = []
+
+    def forget_others(event: Event) -> None:
+        if isinstance(event, Phase) and "restor" in event.text and not forgotten:
+            options = forget.ForgetOptions(names=(ids[0], ids[2]))
+            forgotten.extend(forget.execute(world.repository, forget.prepare(world.repository, options)).forgotten)
+
+    world.drop()
+    options = restore.RestoreOptions(target=world.url, snapshot=ids[2])
+    assert restore.run(world.repository, options, forget_others).complete
+    assert sorted(forgotten) == [ids[0], ids[2]]
+    assert world.content() == before
+    assert [snapshot.id for snapshot in world.snapshots()] == [ids[1]]
+    world.drop()
+    world.restore()
+    assert world.ask("SELECT count() FROM {db}.t") == "2000"
 
 
 def test_a_table_is_dropped_just_before_clickhouse_is_asked(world: World) -> None:

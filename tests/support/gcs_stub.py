@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -25,7 +26,8 @@ _PAGE = 1000
 class Trouble:
     """What happens to a request of a ``method``: it takes ``effect`` or not; the answer is lost (status 0) or wrong.
 
-    ``meanwhile`` runs before, as if another client had been there.
+    ``meanwhile`` runs before, as if another client had been there. It meets keys like ``key`` (``*`` and ``?``); the
+    first ``skip`` such requests are spared.
     """
 
     method: str
@@ -35,6 +37,8 @@ class Trouble:
     effect: bool = False
     times: int = 1
     meanwhile: Callable[[], None] | None = None
+    key: str = "*"
+    skip: int = 0
 
 
 @dataclass
@@ -47,11 +51,14 @@ class StubState:
     list_backwards: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def next_trouble(self, method: str) -> Trouble | None:
-        """Take the next trouble for this method, if there is one."""
+    def next_trouble(self, method: str, key: str) -> Trouble | None:
+        """Take the next trouble for this method and key, if there is one."""
         with self.lock:
             for place, trouble in enumerate(self.troubles):
-                if trouble.method == method:
+                if trouble.method == method and fnmatchcase(key, trouble.key):
+                    if trouble.skip:
+                        self.troubles[place] = replace(trouble, skip=trouble.skip - 1)
+                        continue
                     rest = [replace(trouble, times=trouble.times - 1)] if trouble.times > 1 else []
                     self.troubles[place : place + 1] = rest
                     return trouble
@@ -129,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server.state
         with state.lock:
             state.requests.append((method, key))
-        trouble = state.next_trouble(method)
+        trouble = state.next_trouble(method, key)
         if trouble is not None and trouble.meanwhile is not None:
             trouble.meanwhile()
         if bucket != BUCKET:

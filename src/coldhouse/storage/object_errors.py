@@ -52,6 +52,11 @@ class Answer:
         return self.status == 507 or self.code in _FULL or any(words in text for words in _FULL_WORDS)
 
     @property
+    def expired(self) -> bool:
+        """Whether credentials that were good have come to their end."""
+        return self.status in (400, 401, 403) and "expired" in f"{self.code} {self.message}".lower()
+
+    @property
     def reason(self) -> str:
         """In a few words for people."""
         told = " ".join(part for part in (f"HTTP {self.status}" if self.status else "", self.code) if part)
@@ -112,6 +117,12 @@ def _refused(answer: Answer, failed: str, name: str, place: BucketPlace) -> Stor
     if answer.no_credentials:
         return StorageRefused(
             f"{failed}: no credentials were found.", object_name=name, hint=credentials_hint(place.scheme)
+        )
+    if answer.expired:
+        return StorageRefused(
+            f"{failed}: the credentials have expired ({answer.reason}).",
+            object_name=name,
+            hint="Renew them, and run the same command again: it goes on from what was stored.",
         )
     if answer.status in (401, 403) or answer.code in _REFUSED_CODES:
         return StorageRefused(
