@@ -148,3 +148,12 @@ class TestWriteOnly:
             assert unseal(both, Kind.NOTE, "notes/x/y", seal(ring, Kind.NOTE, "notes/x/y", b"content")) == b"content"
         with pytest.raises(Corruption, match="generation 2"):
             unseal(old, Kind.NOTE, "notes/x/y", seal(both, Kind.NOTE, "notes/x/y", b"content"))
+
+
+def test_a_repository_that_lost_its_config_is_not_taken_for_none(storage: MemoryStorage) -> None:
+    new_repository(storage)
+    storage.create("packs/00/0", b"something")
+    storage.delete(["config"])
+    with pytest.raises(NoRepository, match=r"config object of the repository at .* is missing") as caught:
+        open_repository(storage, PASSPHRASE)
+    assert "from a copy" in caught.value.hint

@@ -14,6 +14,7 @@ from coldhouse import repository as repositories
 from coldhouse.errors import StorageError, StorageRefused
 from coldhouse.events import Event, Warned
 from coldhouse.operations import backup, verify
+from coldhouse.operations.proof import Level
 from coldhouse.repository import KeyFile, Repository, open_repository
 from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP, Clickhouse, play
@@ -22,6 +23,8 @@ from tests.support.command import Coldhouse
 from tests.support.faulty import Call, FaultyStorage
 from tests.support.fixtures_storage import use_environment
 from tests.support.gcs_stub import BUCKET, GcsStub, Trouble
+
+pytestmark = pytest.mark.timeout(600)
 
 MIB = 1 << 20
 WRITES = frozenset({"create", "put", "delete"})
@@ -165,7 +168,7 @@ def test_a_read_only_store_can_be_restored_from(read_only: World) -> None:
 
 
 @pytest.mark.parametrize("level", ["structure", "data"])
-def test_a_read_only_store_can_be_verified(read_only: World, level: verify.Level) -> None:
+def test_a_read_only_store_can_be_verified(read_only: World, level: Level) -> None:
     (report,) = verify.run(read_only.repository, verify.VerifyOptions(level=level))
     assert report.ok
     assert report.remarks == ("what was found is not recorded: Cannot write: the file system is read-only.",)

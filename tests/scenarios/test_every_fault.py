@@ -37,6 +37,8 @@ from tests.support.fixtures_storage import use_environment
 from tests.support.gcs_stub import BUCKET, GcsStub, Trouble
 from tests.support.memory_storage import MemoryStorage
 
+pytestmark = pytest.mark.timeout(600)
+
 #: HTTP status (0: no answer) and code of what passes when it is repeated.
 PASSING = ((503, "SlowDown"), (0, ""))
 #: More than any operation here has calls.

@@ -116,6 +116,7 @@ class _Verification:
         self._repository = repository
         self._options = options
         self._listener = listener
+        self._unrecorded = ""
         self._damaged: frozenset[bytes] = frozenset()
         self._sound: frozenset[bytes] = frozenset()
         self._subjects = [_Subject(id, Findings()) for id in ids]
@@ -180,8 +181,9 @@ class _Verification:
         try:
             yield
         except (StorageFull, StorageRefused) as error:
+            self._unrecorded = self._unrecorded or f"what was found is not recorded: {error.message}"
             for subject in self._subjects:
-                subject.findings.remark(f"what was found is not recorded: {error.message}")
+                subject.findings.remark(self._unrecorded)
 
     def _note_broken(self, structure: StructureCheck, before: Broken) -> None:
         """Let the next backup know what it must not build upon."""

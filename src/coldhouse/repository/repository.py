@@ -291,7 +291,7 @@ def init(storage: Storage, passphrase: str, *, kdf: KdfCost | None = None) -> Re
     """
     if _config(storage) is not None:
         raise _exists(storage)
-    if any(next(iter(storage.list(prefix)), None) for prefix in (names.PACKS, names.SNAPSHOTS)):
+    if _has_remains(storage):
         raise RepositoryExists(
             f"{storage.url} holds the packs or snapshots of a repository whose config object is missing.",
             hint="Put the config object back, or choose another place.",
@@ -322,6 +322,11 @@ def open_repository(storage: Storage, credential: Credential) -> Repository:
     """
     stored = _config(storage)
     if stored is None:
+        if _has_remains(storage):
+            raise NoRepository(
+                f"The config object of the repository at {storage.url} is missing; packs or snapshots are there.",
+                hint="Put the object config back from a copy of this repository; a copy --init-like has the same one.",
+            )
         raise NoRepository(f"There is no repository at {storage.url}.", hint="Create one with: coldhouse init")
     return Repository(storage, *unlock(storage, keys.decode_config(stored), credential))
 
@@ -331,6 +336,10 @@ def _config(storage: Storage) -> Buffer | None:
         return read_small(storage, names.CONFIG)
     except ObjectMissing:
         return None
+
+
+def _has_remains(storage: Storage) -> bool:
+    return any(next(iter(storage.list(prefix)), None) for prefix in (names.PACKS, names.SNAPSHOTS))
 
 
 def _exists(storage: Storage) -> RepositoryExists:
