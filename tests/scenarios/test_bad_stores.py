@@ -49,6 +49,7 @@ def fill(world: World, mebibytes: int) -> None:
     """Some MiB that no compression makes smaller, in many small parts."""
     world.run(
         "CREATE TABLE {db}.large (id UInt64, v String CODEC(NONE)) ENGINE = MergeTree PARTITION BY id % 64 ORDER BY id",
+        "SYSTEM STOP MERGES {db}.large",
         f"INSERT INTO {{db}}.large SELECT number, randomString(1024) FROM numbers({mebibytes * 1024})",
     )
 

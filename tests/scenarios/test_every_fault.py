@@ -113,6 +113,7 @@ def test_a_fault_at_a_call_of_each_kind(play: Play, name: str, how: How) -> None
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("how", [How.BEFORE, How.AFTER, How.TWICE, How.SHORT, How.FLIP], ids=lambda how: how.name)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_fault_at_every_call(play: Play, name: str, how: How) -> None:

@@ -74,6 +74,7 @@ def test_one_source_is_backed_up_twice_at_once(embedded: Clickhouse, folder_url:
         world.run(
             "CREATE DATABASE {db}",
             "CREATE TABLE {db}.t (id UInt64, v String) ENGINE = MergeTree ORDER BY id",
+            "SYSTEM STOP MERGES {db}.t",
             "INSERT INTO {db}.t SELECT number, 'first' FROM numbers(1000)",
         )
         parent = world.backup().snapshot
