@@ -114,7 +114,7 @@ def test_put_survives_a_passing_trouble(storage: Storage, gcs_stub: GcsStub, sta
 )
 def test_a_full_store_is_full(storage: Storage, gcs_stub: GcsStub, status: int, code: str, message: str) -> None:
     for write in (storage.create, storage.put):
-        gcs_stub.state.troubles.append(Trouble("PUT", status, code, message, times=20))
+        gcs_stub.state.troubles.append(Trouble("PUT", status, code, message, times=1_000_000))
         with pytest.raises(StorageFull) as caught:
             write("packs/one", b"x")
         assert caught.value.object_name == "packs/one"
@@ -137,6 +137,16 @@ def test_a_refusal_is_a_refusal_at_once(
         uses[method]()
     assert caught.value.hint
     assert len(gcs_stub.state.requests) == 1
+
+
+def test_patience_is_a_matter_of_time_and_not_of_attempts(gcs_stub: GcsStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket that is away for longer than ten quick attempts take ends no backup."""
+    use_environment(monkeypatch, gcs_stub.environment)
+    storage = ObjectStorage(gcs_stub.new_url(), patience=600)
+    storage.create("config", b"mine")
+    gcs_stub.state.troubles.append(Trouble("HEAD", 503, "SlowDown", times=14))
+    assert storage.size("config") == 4
+    assert gcs_stub.state.troubles == []
 
 
 def test_an_archived_object_is_named_as_such(storage: Storage, gcs_stub: GcsStub) -> None:

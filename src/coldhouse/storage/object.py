@@ -37,6 +37,7 @@ _PAGE = 1000  # names in one answer to LIST, and in one DELETE
 _SMALL = 4 << 20  # bytes; above it a transfer gets the long time-out
 _TIMEOUT = timedelta(seconds=60)
 _TRANSFER_TIMEOUT = timedelta(minutes=15)  # 32 MiB at 40 kB/s; the time-out spans a whole request
+_MOST_ATTEMPTS = 1_000_000  # time alone is the limit
 _BACKOFF = 0.1  # seconds before the second attempt, then twice as long each time
 _LONGEST_BACKOFF = 15.0
 
@@ -55,7 +56,8 @@ class ObjectStorage(Storage):
     def __init__(self, url: str, *, patience: float = 60.0) -> None:
         self._place = parse_bucket_url(url, os.environ)
         self._patience = patience
-        repeat: RetryConfig = {"retry_timeout": timedelta(seconds=patience)}
+        # obstore gives up after 10 attempts, which are over in some seconds, unless it is told otherwise.
+        repeat: RetryConfig = {"max_retries": _MOST_ATTEMPTS, "retry_timeout": timedelta(seconds=patience)}
         self._prompt = _connect(self._place, _TIMEOUT, repeat)
         self._slow = _connect(self._place, _TRANSFER_TIMEOUT, repeat)
         self._once = _connect(self._place, _TRANSFER_TIMEOUT, {"max_retries": 0})
