@@ -36,6 +36,7 @@ VERBS = {
     "repair": "Find damage, and heal it from a copy.",
     "verify": "Prove that snapshots are whole and can be restored.",
     "forget": "Forget snapshots by a policy, or by name.",
+    "prune": "Give back the space of what no snapshot needs.",
     "pin": "Keep a snapshot whatever a policy says.",
     "unpin": "Let a policy forget a snapshot again.",
     "doctor": "Look for what can be wrong before it is needed.",

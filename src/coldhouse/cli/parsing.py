@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from coldhouse.errors import UsageError
 from coldhouse.model import TableName
@@ -12,6 +12,7 @@ from coldhouse.model import TableName
 _COMPRESSION = re.compile(r"auto|none|zstd:(?P<level>\d{1,2})")
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+):(?P<port>\d{1,5})")
 _RATE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>B|[KMG](?:i?B)?|)(?:/s)?", re.IGNORECASE)
+_HOURS = re.compile(r"(?:(?P<days>\d{1,5})d)?(?:(?P<hours>\d{1,6})h)?")
 _UNITS = {"": 1, "b": 1} | {
     name: base**power
     for power, letter in enumerate("kmg", 1)
@@ -111,6 +112,15 @@ def number(option: str, text: str, bounds: tuple[int, int]) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text.strip()) or not least <= int(text) <= most:
         raise UsageError(f"{option} {text!r} is not a whole number from {least} to {most}")
     return int(text)
+
+
+def hours(option: str, text: str) -> timedelta:
+    """Read a length of time of whole days and hours: 36h, 14d, 1d12h. Raises UsageError."""
+    match = _HOURS.fullmatch(text.strip())
+    length = timedelta(days=int(match["days"] or 0), hours=int(match["hours"] or 0)) if match else timedelta()
+    if not length:
+        raise UsageError(f"{option} {text!r} is not a length of time", hint=f"for example {option} 36h or {option} 14d")
+    return length
 
 
 def listen(text: str) -> tuple[str, int]:

@@ -58,12 +58,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a collection would find now: everything that is stored, what nothing needs, and who is at work."""
+    """What a collection would find now: everything that is stored, what nothing needs, and who is at work.
+
+    In ``marks`` the packs that what was set aside needs are needed as a whole.
+    """
 
     stored: Tally
     unneeded: Tally
     pending: int
     owners: tuple[Owner, ...]
+    marks: Marks
 
 
 @dataclass(slots=True)
@@ -112,7 +116,9 @@ class Collection:
             stored = stored.with_one(found.what, size)
             if not self._needed(marks, found):
                 unneeded = unneeded.with_one(found.what, size)
-        return Survey(stored, unneeded, sum(map(len, pending)), tuple(owners.read_owners(self._storage)))
+        for aside in self._aside:
+            marks.add_packs(aside.packs())
+        return Survey(stored, unneeded, sum(map(len, pending)), tuple(owners.read_owners(self._storage)), marks)
 
     def run(self) -> Collected:
         """Collect what can be collected.
@@ -268,10 +274,11 @@ class Collection:
         listing = list(self._storage.list(names.SNAPSHOTS))
         taken = frozenset(stored.name for stored in listing)
         standing = revisions.standing(listing)
+        fenced = revisions.fenced(listing)
         free = []
         waits: dict[str, Wait] = {}
         for each in lists:
-            blocking = [owner for owner in alive if owners.blocks(owner, each.id, taken, standing)]
+            blocking = [owner for owner in alive if owners.blocks(owner, each.id, taken, standing, fenced)]
             waits |= {owner.id: owners.wait_of(owner) for owner in blocking}
             if blocking:
                 self._collected.waiting = self._tally(each, self._collected.waiting)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -85,10 +85,14 @@ def is_dead(owner: Owner, now: datetime, dead_after: timedelta) -> bool:
     return now - owner.heard > dead_after
 
 
-def blocks(owner: Owner, condemned: str, taken: Collection[str], standing: Collection[str]) -> bool:
-    """Whether a condemned list must wait for an owner that is not dead; ``standing`` are the ids of snapshots.
+def blocks(
+    owner: Owner, condemned: str, taken: Collection[str], standing: Collection[str], fenced: Mapping[str, datetime]
+) -> bool:
+    """Whether a condemned list must wait for an owner that is not dead.
 
-    A reader who said what he reads blocks only when that was forgotten; a prune never does, as it refers to nothing.
+    ``standing`` are the ids of snapshots; ``fenced`` says when a fence was last put over one of their revisions. A
+    reader who said what he reads blocks only when that was forgotten, or revised, since he began; a prune never does,
+    as it refers to nothing.
     """
     if owner.says is None:
         return True
@@ -96,7 +100,8 @@ def blocks(owner: Owner, condemned: str, taken: Collection[str], standing: Colle
         return condemned not in owner.says.seen and not is_over(owner, taken)
     if owner.says.kind == PRUNE:
         return False
-    return not owner.says.reads or any(id not in standing for id in owner.says.reads)
+    reads = owner.says.reads
+    return not reads or any(id not in standing or (id in fenced and fenced[id] >= owner.began) for id in reads)
 
 
 def oldest_writer(owners: Iterable[Owner]) -> datetime | None:

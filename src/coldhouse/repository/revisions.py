@@ -8,6 +8,7 @@ counts is the lowest revision that is no fence: so one that somebody adds, and t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from coldhouse.repository import names
 from coldhouse.storage.base import Storage, StoredObject
@@ -29,6 +30,16 @@ def standing(objects: Iterable[StoredObject]) -> dict[str, list[str]]:
         if revision is not None and not is_fence(stored):
             found.setdefault(revision[0], {})[revision[1]] = stored.name
     return {id: [revisions[number] for number in sorted(revisions)] for id, revisions in found.items()}
+
+
+def fenced(objects: Iterable[StoredObject]) -> dict[str, datetime]:
+    """When a fence was last put over a revision of a snapshot, by the store's clock, for all that have fences."""
+    found: dict[str, datetime] = {}
+    for stored in objects:
+        revision = names.revision_of(stored.name)
+        if revision is not None and is_fence(stored):
+            found[revision[0]] = max(stored.modified, found.get(revision[0], stored.modified))
+    return found
 
 
 def revisions(storage: Storage, id: str) -> dict[int, StoredObject]:
