@@ -86,7 +86,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(repository: Repository, c
 def test_yes_forgets(repository: Repository, capsys: Capture) -> None:
     ids = fill(repository, daily(3, last=NOW))
     assert run(["forget", "--keep-last", "1", "--yes"]) == 0
-    assert capsys.readouterr().out.endswith("is not given back by this version.\n")
+    assert capsys.readouterr().out.endswith("coldhouse prune\n")
     assert repository.snapshot_ids() == ids[2:]
     assert run(["forget", "--keep-last", "1", "--yes"]) == 0
     assert capsys.readouterr().out.endswith("Nothing was forgotten.\n")

@@ -61,7 +61,7 @@ def command(
     """Forget the snapshots that no rule keeps, or those that are named.
 
     Prints what happens to each snapshot and why, and asks before it deletes. Pinned snapshots stay. The space of data
-    that no snapshot needs any more is not given back by this version.
+    that no snapshot needs any more is given back by `coldhouse prune`.
     """
     session = context.ensure_object(Session)
     if snapshots:

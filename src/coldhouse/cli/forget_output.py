@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coldhouse.operations.forget import ForgetPlan, ForgetReport
     from coldhouse.operations.retention import Decision, Group
 
-SPACE = "The space of data that no snapshot needs any more is not given back by this version."
+SPACE = "Their space is given back by: coldhouse prune"
 
 
 class DecisionDocument(msgspec.Struct, frozen=True):
@@ -84,14 +84,7 @@ def report_text(report: ForgetReport) -> list[str]:
     """What was done, for people."""
     lines = [f"Forgot {count(len(report.forgotten), 'snapshot')}."] if report.forgotten else ["Nothing was forgotten."]
     lines += listed("Pinned in the meantime, and kept:", report.spared)
-    return [
-        *lines,
-        *(
-            ["The space of data that no snapshot needs any more is not given back by this version."]
-            if report.forgotten
-            else []
-        ),
-    ]
+    return [*lines, SPACE] if report.forgotten else lines
 
 
 def _row(one: Decision) -> tuple[str, ...]:
