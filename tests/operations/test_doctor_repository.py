@@ -19,7 +19,8 @@ from coldhouse.operations.doctor import Diagnosis, DoctorOptions
 from coldhouse.operations.doctor_findings import Clock, Finding, Status
 from coldhouse.operations.proof import Proof, ProofRecord
 from coldhouse.operations.restore_note import RestoreNote
-from coldhouse.repository import KeyFile, Repository, new_key_file, open_repository
+from coldhouse.repository import KeyFile, Repository, intents, new_key_file, open_repository
+from coldhouse.repository.intents import Declaration
 from coldhouse.storage.local import LocalStorage
 from tests.operations.histories import NOON, daily, snapshot
 from tests.scenarios.conftest import CHEAP
@@ -146,6 +147,19 @@ class TestLeftovers:
         assert found.status is WARNING
         assert "1 mount that died: past" in found.message
         assert "--source" in found.hint
+
+    def test_what_a_prune_will_take_away_is_told(self, repository: Repository) -> None:
+        declared = intents.encode(Declaration(kind="backup", commits=("snapshots/a",)))
+        repository.storage.create(f"intents/{'0' * 32}/000000", declared)
+        assert self.left(repository).message == "nothing is left unfinished", "it may be at work"
+        found = self.left(repository, datetime.now(UTC) + timedelta(hours=3))
+        assert found.status is OK
+        assert "1 command" in found.message
+        repository.storage.create(f"condemned/{'0' * 32}", b"a list")
+        repository.storage.create("quarantine/packs/aa/a", b"a damaged pack")
+        message = self.left(repository).message
+        assert "a prune under way" in message
+        assert "quarantine/" in message
 
     def test_a_damaged_pin_is_found(self, repository: Repository, tmp_path: Path) -> None:
         (one,) = history = daily(1)

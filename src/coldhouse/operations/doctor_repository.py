@@ -13,7 +13,10 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
-from coldhouse.repository import Repository
+from coldhouse.operations.repair import QUARANTINE
+from coldhouse.repository import Repository, names
+from coldhouse.repository.collection import DEAD_AFTER
+from coldhouse.storage import Storage
 
 #: How far in the future a snapshot may lie before its time is called wrong.
 AHEAD = timedelta(minutes=5)
@@ -108,6 +111,7 @@ def leftovers(repository: Repository, now: Clock) -> Finding:
         told.append(f"{_some(len(restores), 'restore')} under way or interrupted, since {since}: repeated, it goes on")
     if any(True for _ in repository.notes(checkpoint.KIND)):
         told.append("what an unfinished backup has stored: the next one of its source uses it")
+    told += _of_collections(repository.storage, now())
     dead = [note for note in mount_note.notes(repository) if not mount_note.is_alive(note, now())]
     if dead:
         told.append(
@@ -116,6 +120,21 @@ def leftovers(repository: Repository, now: Clock) -> Finding:
         hint = "run coldhouse doctor with --source on the server where it was: it drops what is left there"
         return Finding(check, Status.WARNING, "; ".join(told), hint)
     return Finding(check, Status.OK, "; ".join(told) or "nothing is left unfinished")
+
+
+def _of_collections(storage: Storage, now: datetime) -> Iterator[str]:
+    """What a prune takes away or finishes; none of it is wrong."""
+    heard: dict[str, datetime] = {}
+    for stored in storage.list(names.INTENTS):
+        intent = stored.name.removeprefix(names.INTENTS).partition("/")[0]
+        heard[intent] = max(stored.modified, heard.get(intent, stored.modified))
+    silent = sum(now - last > DEAD_AFTER for last in heard.values())
+    if silent:
+        yield f"what {_some(silent, 'command')} announced and then died: coldhouse prune takes it away"
+    if any(True for _ in storage.list(names.CONDEMNED)):
+        yield "a prune under way, or one that waits for others or was interrupted: the next one goes on with it"
+    if any(True for _ in storage.list(QUARANTINE)):
+        yield f"damaged objects that coldhouse repair has set aside below {QUARANTINE}"
 
 
 def place(repository: Repository, source: Source) -> Finding:
