@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,17 @@ class StorageContract:
         with pytest.raises(Corruption) as caught:
             storage.get_range("packs/short", offset, length)
         assert caught.value.object_name == "packs/short"
+
+    def test_a_large_range_can_be_read_through(self, storage: Storage) -> None:
+        data = random.Random(9).randbytes((5 << 20) + 3)
+        storage.create("packs/large", data)
+        for offset, length in ((0, len(data)), (1, len(data) - 2), (4 << 20, 1000), (7, 0)):
+            pieces = [bytes(piece) for piece in storage.read_through("packs/large", offset, length)]
+            assert b"".join(pieces) == data[offset : offset + length]
+        with pytest.raises(Corruption):
+            list(storage.read_through("packs/large", 5, len(data)))
+        with pytest.raises(ObjectMissing):
+            list(storage.read_through("packs/absent", 0, len(data)))
 
     def test_what_is_not_there_is_missing(self, storage: Storage) -> None:
         storage.create("here/one", b"1")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from coldhouse.errors import StorageError, StorageRefused
 from coldhouse.storage import Storage, open_storage
@@ -97,3 +99,24 @@ def test_two_prefixes_of_a_bucket_are_two_stores(s3_url: str) -> None:
 
 def test_the_url_does_not_tell_how_it_is_reached(s3_url: str, seaweedfs: SeaweedFS) -> None:
     assert open_storage(f"{s3_url}/?endpoint={seaweedfs.endpoint}&region=eu-north-1").url == s3_url
+
+
+def test_a_stream_that_breaks_off_is_continued(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(s3_url)
+    data = bytes(range(256)) * (5 << 12)
+    storage.create("packs/large", data)
+    broken = []
+
+    class Breaking:
+        def __init__(self, whole: object) -> None:
+            self.whole = whole
+
+        def stream(self, min_chunk_size: int) -> Iterator[bytes]:
+            yield next(iter(self.whole.stream(min_chunk_size=min_chunk_size)))  # type: ignore[attr-defined]
+            broken.append(True)
+            raise GenericError("connection reset")
+
+    get = obstore.get
+    monkeypatch.setattr(obstore, "get", lambda *given, **named: Breaking(get(*given, **named)))
+    assert b"".join(bytes(piece) for piece in storage.read_through("packs/large", 3, len(data) - 3)) == data[3:]
+    assert broken == [True]

@@ -27,6 +27,7 @@ from coldhouse.gateway.settings import Address, GatewaySettings
 
 if TYPE_CHECKING:
     from coldhouse.gateway.ingest import Arrived, ArrivedFiles, FileSink, FileStream, IngestSession
+    from coldhouse.gateway.objects import AtHand
     from coldhouse.gateway.serve import Namespace, Served, ServeSession
     from coldhouse.gateway.server import Gateway
     from coldhouse.gateway.web import WebSession
@@ -35,6 +36,7 @@ __all__ = [
     "Address",
     "Arrived",
     "ArrivedFiles",
+    "AtHand",
     "FileSink",
     "FileStream",
     "Gateway",
@@ -49,6 +51,7 @@ __all__ = [
 _LATER = {
     "Arrived": "ingest",
     "ArrivedFiles": "ingest",
+    "AtHand": "objects",
     "FileSink": "ingest",
     "FileStream": "ingest",
     "Gateway": "server",

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import string
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from coldhouse.errors import ColdhouseError, GatewayError
 from coldhouse.gateway import s3, signature
-from coldhouse.gateway.request import Disconnected, Receive, Request, Scope, Send
+from coldhouse.gateway.request import MAX_HEADERS, Disconnected, Receive, Request, Scope, Send
 from coldhouse.gateway.settings import Address
 from coldhouse.gateway.web import FOLDER, hidden, is_web
 from coldhouse.gateway.workers import Workers
 
 BUCKET = "coldhouse"
+#: A target without a query and with nothing to decode: what is signed is what is sent.
+_PLAIN_TARGET = re.compile(rb"/coldhouse/([0-9a-f]{32})/([A-Za-z0-9_/-]{1,200})")
 _KEY_LETTERS = string.ascii_uppercase + string.digits
 
 
@@ -38,6 +42,10 @@ class Session(Protocol):
         """Keep an error that ended a request, and say how the request is answered."""
 
 
+#: What may answer a GET or HEAD at once: method, headers and key give the answer without its status line, or None.
+Prompt = Callable[[str, signature.Headers, str], bytes | None]
+
+
 @dataclass(eq=False, slots=True)
 class Door:
     """An open address: its random prefix and keys, the session behind it, and the requests that are under way."""
@@ -47,6 +55,7 @@ class Door:
     access_key: str
     secret_key: str = field(repr=False)
     active: set[Request] = field(default_factory=set)
+    prompt: Prompt | None = None
     latest_key: tuple[bytes, bytes] = field(default=(b"", b""), repr=False)
 
     def signing_key(self, authorization: signature.Authorization) -> bytes:
@@ -125,6 +134,28 @@ class App:
             await self._serve(request, door)
         finally:
             door.active.discard(request)
+
+    def prompt(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> bytes | None:
+        """The answer to a rightly signed GET or HEAD that is at hand, without its status line.
+
+        None for all that is unusual in the slightest: then the application is called, which says no in the right words.
+        """
+        asked = _PLAIN_TARGET.fullmatch(url)
+        if asked is None or len(headers) > MAX_HEADERS:
+            return None
+        joined = signature.join_headers(headers)
+        authorization = signature.parse_authorization(joined.get(b"authorization", b""))
+        door = None if authorization is None else self._doors.find(authorization.access_key)
+        if authorization is None or door is None or door.prompt is None or asked[1].decode() != door.prefix:
+            return None
+        request = signature.SignedRequest(method, url, (), joined)
+        key = door.signing_key(authorization)
+        if signature.verify(request, authorization, key, time.time()) is not signature.Verdict.GOOD:
+            return None
+        try:
+            return door.prompt(method.decode(), joined, asked[2].decode())
+        except ColdhouseError:
+            return None
 
     async def close(self, door: Door) -> None:
         """Cut the requests of an address that is no longer open, and wait until their threads have ended."""

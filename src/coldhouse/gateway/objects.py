@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from itertools import chain
+from typing import Protocol, TypeVar
 
 from coldhouse.errors import Corruption
 from coldhouse.gateway import s3
-from coldhouse.gateway.request import Request
+from coldhouse.gateway.direct import Gone, write_all
+from coldhouse.gateway.request import Disconnected, Request
 from coldhouse.gateway.workers import Workers, settle
 from coldhouse.model import Buffer
+
+T = TypeVar("T")
 
 #: Bytes that a thread reads before they are handed to the connection; twice that is in memory per request.
 BATCH = 512 * 1024
@@ -19,6 +24,16 @@ BATCH = 512 * 1024
 #: RESTORE has no use for the time, but S3 clients want one in every answer.
 LAST_MODIFIED = (b"last-modified", b"Sat, 01 Jan 2000 00:00:00 GMT")
 CONTENT_TYPE = (b"content-type", b"application/octet-stream")
+
+
+#: Bytes of an object that are sent from the event loop itself, without a thread.
+MOST_PROMPT = 64 * 1024
+#: The head of a prompt answer: the same as `_head` gives, ready made.
+_PROMPT = (
+    b"etag: %b\r\naccept-ranges: bytes\r\n"
+    + b"".join(b"%b: %b\r\n" % header for header in (LAST_MODIFIED, CONTENT_TYPE))
+    + b"content-length: %d\r\n\r\n"
+)
 
 
 class Served(Protocol):
@@ -36,8 +51,18 @@ class Served(Protocol):
         """Yield exactly this range; runs in threads. Raises Corruption instead of giving a wrong byte."""
 
 
+class AtHand:
+    """What an object is that can often be answered without waiting: then no thread is asked."""
+
+    __slots__ = ()
+
+    def at_hand(self, offset: int, length: int) -> Buffer | None:
+        """Exactly this range if it lies in memory and in one piece, else None; never waits, never computes."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
-class InMemory:
+class InMemory(AtHand):
     """An object whose bytes are at hand."""
 
     content: Buffer
@@ -52,12 +77,35 @@ class InMemory:
         """Yield a range of it, without copying."""
         yield memoryview(self.content)[offset : offset + length]
 
+    def at_hand(self, offset: int, length: int) -> Buffer | None:
+        """A range of it, without copying."""
+        return memoryview(self.content)[offset : offset + length]
+
 
 @dataclass(frozen=True, slots=True)
 class _Head:
     status: int
     headers: list[s3.Header]
     span: s3.Span
+
+
+def prompt_answer(method: str, headers: Mapping[bytes, bytes], served: Served) -> tuple[bytes, int] | None:
+    """The answer to GET or HEAD without its status line, and how many bytes of it are the object's.
+
+    Only for whole objects, which is what RESTORE asks for, and only if nothing has to be waited for; None means that
+    ``send_object`` has to answer.
+    """
+    if b"range" in headers:
+        return None
+    etag = s3.quoted(served.etag)
+    condition = headers.get(b"if-match", b"")
+    if condition and condition != etag:
+        return None
+    size = served.size
+    if method == "HEAD" or not size:
+        return _PROMPT % (etag, size), 0
+    body = served.at_hand(0, size) if size <= MOST_PROMPT and isinstance(served, AtHand) else None
+    return None if body is None else (b"".join((_PROMPT % (etag, size), body)), size)
 
 
 async def send_object(
@@ -76,21 +124,52 @@ async def send_object(
     if request.method == "HEAD" or head.span.length == 0:
         return s3.Reply(head.status, tuple(head.headers), length=head.span.length)
     batches = _Batches(partial(served.read, head.span.offset, head.span.length), head.span.length)
-    ahead = workers.start(batches.read)
+    batch = await _settled(workers.start(batches.read))
+    await request.start(head.status, head.headers, head.span.length)
+    if batches.more:
+        batch = await _send_directly(request, batch, batches, workers, sent)
+    if batch:
+        await _send_by_turns(request, batch, batches, workers, sent)
+    return None
+
+
+async def _send_directly(
+    request: Request, batch: list[Buffer], batches: _Batches, workers: Workers, sent: Callable[[int], None]
+) -> list[Buffer]:
+    """Let one thread read and write to the end; returns what has to be sent otherwise, with all that comes after it."""
+    writer = await request.direct()
+    if writer is None:
+        return batch
     try:
-        batch, last = await ahead
-        await request.start(head.status, head.headers, head.span.length)
-        while True:
-            if not last:
-                ahead = workers.start(batches.read)
+        size, left = await _settled(workers.start(partial(write_all, writer, chain((batch,), batches), sent)))
+    except Gone:
+        raise Disconnected from None
+    await request.written(size, more=bool(left))
+    return left
+
+
+async def _send_by_turns(
+    request: Request, batch: list[Buffer], batches: _Batches, workers: Workers, sent: Callable[[int], None]
+) -> None:
+    """Let the event loop write while a thread reads on."""
+    while batch:
+        ahead = workers.start(batches.read) if batches.more else None
+        try:
             for number, chunk in enumerate(batch, 1):
-                await request.write(chunk, more=not (last and number == len(batch)))
+                await request.write(chunk, more=ahead is not None or number < len(batch))
                 sent(len(chunk))
-            if last:
-                return None
-            batch, last = await ahead
+        finally:
+            if ahead is not None:
+                await settle(ahead)
+        batch = [] if ahead is None else await ahead
+
+
+async def _settled(future: asyncio.Future[T]) -> T:
+    """A call's result; when waiting is given up, the call has ended all the same."""
+    try:
+        return await future
     finally:
-        await settle(ahead)
+        await settle(future)
 
 
 def _head(request: Request, served: Served, more_headers: tuple[s3.Header, ...]) -> _Head:
@@ -116,8 +195,18 @@ class _Batches:
         self._left = length
         self._chunks: Iterator[Buffer] | None = None
 
-    def read(self) -> tuple[list[Buffer], bool]:
-        """The next chunks and whether they are the last. Raises what the reader raises."""
+    @property
+    def more(self) -> bool:
+        """Whether something was not read yet."""
+        return self._left > 0
+
+    def __iter__(self) -> Iterator[list[Buffer]]:
+        """What was not read yet."""
+        while self.more:
+            yield self.read()
+
+    def read(self) -> list[Buffer]:
+        """The next chunks. Raises what the reader raises."""
         if self._chunks is None:
             self._chunks = self._begin()
         batch: list[Buffer] = []
@@ -129,4 +218,4 @@ class _Batches:
             batch.append(chunk)
             held += len(chunk)
         self._left -= held
-        return batch, self._left == 0
+        return batch

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle, Transport
+from functools import partial
+from typing import TYPE_CHECKING
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+if TYPE_CHECKING:
+    from coldhouse.gateway.app import App
 
 #: Bytes of an unfinished head beyond the network packet it began in; the parser itself knows no limit.
 MAX_HEAD = 64 * 1024
 #: Bytes of a body that may wait for the application, beside one packet (256 KiB), before the connection is left unread.
 MAX_WAITING = 64 * 1024
+#: Headers that announce a body, or that want something before or after it.
+_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 #: Seconds for the first head on a new connection to arrive (and for a TLS handshake, which asyncio limits to 60).
 HEAD_LIMIT = 30.0
 
@@ -26,6 +33,8 @@ class GatewayProtocol(HttpToolsProtocol):
     _in_head = True  # between two requests, or in the head of one
     _head_bytes = 0
     _head_begun = False
+    _answered = False  # without the application
+    _cycles = 0  # requests with which the application was called
     _head_timer: TimerHandle | None = None
 
     def __init__(
@@ -70,22 +79,62 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._head_begun = True
+        self._answered = False
+
+    def _begin_long_way(self) -> None:
+        """Make what the application is called with; most requests of a restore are answered without it."""
+        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expected
+        self.scope["headers"] = headers
         self.scope["state"]["body"] = []
         self.scope["state"]["cut"] = self.transport.abort
         self.scope["state"]["closing"] = self.transport.is_closing
+        self.scope["state"]["descriptor"] = self._descriptor
+
+    def _descriptor(self) -> int | None:
+        """The connection's descriptor, if what is written to it goes out as it is, after all that was written here."""
+        if self.scheme != "http" or self.transport.is_closing() or self.transport.get_write_buffer_size():
+            return None
+        socket = self.transport.get_extra_info("socket")
+        return None if socket is None else int(socket.fileno())
 
     def on_headers_complete(self) -> None:
         """A request's head is complete."""
         self._in_head = self._head_begun = False
         self._stop_timer()
-        super().on_headers_complete()
+        answer = self._prompt_answer()
+        if answer is None:
+            self._begin_long_way()
+            super().on_headers_complete()
+            self._cycles += 1
+            self.scope["state"]["wrote"] = partial(_account, self.cycle)
+            return
+        self._answered = True
+        self.transport.write(answer)
+
+    def _prompt_answer(self) -> bytes | None:
+        """The answer to a request without a body, on an idle connection that stays, if the application has it ready."""
+        busy = self._cycles > 0 and not self.cycle.response_complete
+        if busy or self.flow.write_paused or len(self.connections) >= (self.limit_concurrency or 0):
+            return None
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
+            return None
+        if any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
+            return None
+        app: App = self.config.app  # type: ignore[assignment]
+        answer = app.prompt(self.parser.get_method(), self.url, self.headers)
+        if answer is None:
+            return None
+        head = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        return b"".join((b"HTTP/1.1 200 OK\r\n", *head, answer))
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body arrived: they are handed on as they are (uvicorn would copy them twice)."""
         cycle = self.cycle
-        if cycle.response_complete:
+        if self._answered or cycle.response_complete:
             return
         waiting: list[bytes] = cycle.scope["state"]["body"]
         waiting.append(body)
@@ -97,4 +146,12 @@ class GatewayProtocol(HttpToolsProtocol):
         """A request's body is complete."""
         self._in_head = True
         self._head_bytes = 0
-        super().on_message_complete()
+        if self._answered:
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
+
+
+def _account(cycle: RequestResponseCycle, size: int) -> None:
+    """Let uvicorn know of bytes of the body that went out without it."""
+    cycle.expected_content_length -= size

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypedDict
 from urllib.parse import unquote_to_bytes
 
 from coldhouse.gateway import s3, signature
+from coldhouse.gateway.direct import DirectWriter
 from coldhouse.model import Buffer
 
 MAX_HEAD = 16 * 1024  # bytes of target and headers together
 MAX_HEADERS = 64
 MAX_KEY = 1024  # bytes, as in S3
 SMALL_BODY = 1024 * 1024
+#: How often the event loop may turn until the head of an answer has gone out.
+_TURNS = 4
 
 
 class State(TypedDict):
-    """What our HTTP protocol adds: the body that waits, how to cut the connection, and whether it is closing."""
+    """What our HTTP protocol adds: the body that waits, how to cut the connection, and whether it is closing.
+
+    ``descriptor`` is that of a connection to which a thread may write by itself, ``wrote`` is told of what it wrote.
+    """
 
     body: list[bytes]
-
     cut: Callable[[], None]
     closing: Callable[[], bool]
+    descriptor: Callable[[], int | None]
+    wrote: Callable[[int], None]
 
 
 class Scope(TypedDict):
@@ -148,6 +156,20 @@ class Request:
         if self.closing:
             raise Disconnected
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def direct(self) -> DirectWriter | None:
+        """A way for a thread to write the body, after the head is sent; None if there is none (TLS, a slow client)."""
+        for _ in range(_TURNS):
+            descriptor = self._scope["state"]["descriptor"]()
+            if descriptor is not None:
+                return DirectWriter(descriptor, self._scope["state"]["closing"])
+            await asyncio.sleep(0)
+        return None
+
+    async def written(self, size: int, *, more: bool) -> None:
+        """Go on with an answer, ``size`` bytes of which a thread has written. Raises Disconnected."""
+        self._scope["state"]["wrote"](size)
+        await self.write(b"", more=more)
 
     async def reply(self, reply: s3.Reply) -> None:
         """Send an answer; does nothing if one has begun already."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 
 from coldhouse.errors import ColdhouseError, Corruption
 from coldhouse.gateway import s3
-from coldhouse.gateway.objects import Served, send_object
+from coldhouse.gateway.objects import Served, prompt_answer, send_object
 from coldhouse.gateway.request import Request
 from coldhouse.gateway.settings import Address
 from coldhouse.gateway.workers import Workers
@@ -29,6 +30,7 @@ class ServeSession:
         self.sent_bytes = 0
         self.requests = 0
         self._lookup = lookup
+        self._counting = threading.Lock()
         self._refusal = ""
 
     def refuse(self, reason: str) -> None:
@@ -52,6 +54,18 @@ class ServeSession:
             raise s3.absent()
         return await send_object(request, found, workers, self._sent)
 
+    def prompt(self, method: str, headers: Mapping[bytes, bytes], key: str) -> bytes | None:
+        """The answer to GET or HEAD without its status line, if it is at hand; None if ``answer`` has to be asked."""
+        if self._refusal or method not in ("GET", "HEAD"):
+            return None
+        found = self._lookup(key)
+        answer = None if found is None else prompt_answer(method, headers, found)
+        if answer is None:
+            return None
+        self.requests += 1
+        self._sent(answer[1])
+        return answer[0]
+
     async def delete_objects(self, _: Request) -> s3.Reply:
         """Refuse DeleteObjects."""
         raise s3.forbidden("This address can only be read.")
@@ -63,4 +77,5 @@ class ServeSession:
         return s3.forbidden(error.message) if isinstance(error, Corruption) else s3.too_slow(error.message)
 
     def _sent(self, size: int) -> None:
-        self.sent_bytes += size
+        with self._counting:
+            self.sent_bytes += size

@@ -89,7 +89,7 @@ class Gateway:
         """Open an address for what reads; ``lookup`` gets the keys below its ``address.url``. Raises GatewayError."""
         address, prefix = self._new_address()
         session = ServeSession(lookup, address)
-        self._doors.open(Door(session, prefix, address.access_key, address.secret_key))
+        self._doors.open(Door(session, prefix, address.access_key, address.secret_key, prompt=session.prompt))
         return session
 
     def open_web(self, lookup: Namespace) -> WebSession:

@@ -6,6 +6,7 @@ path. Whoever does not know it learns nothing: every other request is answered w
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 from coldhouse.errors import ColdhouseError, Corruption
@@ -35,6 +36,7 @@ class WebSession:
         self.sent_bytes = 0
         self.requests = 0
         self._lookup = lookup
+        self._counting = threading.Lock()
         self._damaged: dict[str, Corruption] = {}
 
     async def answer(self, request: Request, key: str, workers: Workers) -> s3.Reply | None:
@@ -74,7 +76,8 @@ class WebSession:
         return s3.forbidden(error.message) if isinstance(error, Corruption) else s3.too_slow(error.message)
 
     def _sent(self, size: int) -> None:
-        self.sent_bytes += size
+        with self._counting:
+            self.sent_bytes += size
 
 
 def hidden() -> s3.Refusal:

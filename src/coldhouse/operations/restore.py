@@ -47,6 +47,10 @@ from coldhouse.repository import Repository
 __all__ = ["RestoreOptions", "RestoreReport", "TableOutcome", "run"]
 
 
+#: RESTORE reads each file once, from beginning to end: what a pack holds of a larger one is fetched by one request.
+SWEEP = 2 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
     """What to restore and where to; ``target`` is a URL and may hold a password.
@@ -306,7 +310,10 @@ class _Restore:
 
     def _restore(self, plan: RestorePlan, chosen: list[TableEntry]) -> tuple[tuple[TableOutcome, ...], tuple[str, ...]]:
         entries = {step.entry.name: step.entry for step in plan.tables}
-        with Gateway(self._options.gateway) as gateway, self._repository.pack_reader() as reader:
+        with (
+            Gateway(self._options.gateway) as gateway,
+            self._repository.pack_reader(sweep_bytes=SWEEP) as reader,
+        ):
             reach_gateway(self._target, gateway)
             self._make_room(plan)
             restore = TableRestore(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from coldhouse.cityhash import file_hash
 from coldhouse.clickhouse import document, layout
-from coldhouse.gateway import Served
+from coldhouse.gateway import AtHand, Served
 from coldhouse.model import Buffer, Extent, FileEntry, TableEntry
 from coldhouse.operations.survivors import unreadable_files
 from coldhouse.repository import PackReader, Page
@@ -20,7 +20,7 @@ MAX_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class ServedText:
+class ServedText(AtHand):
     """A short text, served from memory."""
 
     content: bytes
@@ -39,9 +39,13 @@ class ServedText:
         """Yield a range of it."""
         yield self.content[offset : offset + length]
 
+    def at_hand(self, offset: int, length: int) -> Buffer | None:
+        """A range of it."""
+        return self.content[offset : offset + length]
+
 
 @dataclass(frozen=True, slots=True)
-class ServedFile:
+class ServedFile(AtHand):
     """A file of a snapshot; every frame is authenticated before a byte of it leaves."""
 
     reader: PackReader
@@ -53,6 +57,10 @@ class ServedFile:
     def read(self, offset: int, length: int) -> Iterator[Buffer]:
         """Yield a range of it. Raises Corruption, naming the pack, instead of a wrong byte."""
         return self.reader.read(self.page.packs, self.extents, offset, length)
+
+    def at_hand(self, offset: int, length: int) -> Buffer | None:
+        """A range that lies in one frame that was read, authenticated and kept."""
+        return self.reader.kept(self.extents, offset, length)
 
 
 class RestoreSource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -76,15 +76,19 @@ class PackReader:
 
     Decrypted frames are kept up to ``cache_bytes``, the least recently used go first. One request fetches at most
     ``fetch_bytes`` (and at least a frame): what lies behind the frame asked for comes along and waits in the cache.
+    Ranges of at least ``sweep_bytes`` in one pack are read through instead, by one request, past the cache; 0: none.
     """
 
-    def __init__(self, storage: Storage, ring: Keyring, cache_bytes: int, fetch_bytes: int) -> None:
+    def __init__(
+        self, storage: Storage, ring: Keyring, cache_bytes: int, fetch_bytes: int, sweep_bytes: int = 0
+    ) -> None:
         self.bytes_fetched = 0
         self.requests = 0
         self._storage = storage
         self._ring = ring
         self._cache_bytes = cache_bytes
         self._fetch_bytes = fetch_bytes
+        self._sweep_bytes = sweep_bytes
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._block_bytes = 0
@@ -116,11 +120,61 @@ class PackReader:
         """
         if offset < 0 or length < 0 or offset + length > sum(extent.length for extent in extents):
             raise ValueError("the range is not within the file")
-        for pack, frame, begin, end in _pieces(extents, offset, length):
-            block = self._frame(packs[pack], frame)
-            if end > len(block):
-                raise damaged(names.pack(pack), f"has a frame {frame} that is shorter than the manifest says")
-            yield memoryview(block)[begin:end]
+        for pack, at, size in _runs(extents, offset, length):
+            if self._sweep_bytes and size >= self._sweep_bytes:
+                yield from self._sweep(packs[pack], at, size)
+                continue
+            for frame, begin, end in _frames(at, size):
+                yield _cut(self._frame(packs[pack], frame), begin, end, pack, frame)
+
+    def kept(self, extents: Sequence[Extent], offset: int, length: int) -> memoryview | None:
+        """A range of a file without waiting: None unless it lies in one frame and that frame is in the cache."""
+        if len(extents) != 1 or offset + length > extents[0].length:
+            return None
+        frame, begin = divmod(extents[0].offset + offset, FRAME_SIZE)
+        key = (extents[0].pack, frame)
+        with self._lock:
+            block = self._blocks.get(key)
+            if block is None or begin + length > len(block):
+                return None
+            self._blocks.move_to_end(key)
+        return memoryview(block)[begin : begin + length]
+
+    # --------------------------------------------------------------------------------------------------------- sweeps
+
+    def _sweep(self, ref: PackRef, at: int, length: int) -> Iterator[memoryview]:
+        """Read through a long run of plaintext in one request; nothing of it is kept but what others lie in as well."""
+        opened = self._opened(ref)
+        table = opened.table
+        number, last = at // FRAME_SIZE, (at + length - 1) // FRAME_SIZE
+        first, end = table.index(number), table.index(last)
+        if first is None or end is None or end - first != last - number:
+            raise damaged(opened.name, "lacks frames that the manifest says it has")
+        indexes = range(first, end + 1)
+        pieces = zip(indexes, self._sealed(opened, indexes), _frames(at, length), strict=True)
+        for index, sealed, (frame, begin, stop) in pieces:
+            block = open_frame(opened.cipher, ref.id, table, index, sealed, opened.name)
+            yield _cut(block, begin, stop, ref.id, frame)
+            if stop - begin < len(block):
+                self._keep(ref.id, {frame: block})
+
+    def _sealed(self, opened: OpenedPack, indexes: range) -> Iterator[memoryview]:
+        """Frames that lie one behind the other, still sealed, as they arrive. Raises Corruption."""
+        starts = opened.table.starts
+        begin, end = starts[indexes.start], starts[indexes.stop]
+        with self._lock:
+            self.requests += 1
+        try:
+            pieces = self._storage.read_through(opened.name, begin, end - begin)
+            yield from _regrouped(self._counted(pieces), (starts[at + 1] - starts[at] for at in indexes), opened.name)
+        except ObjectMissing as error:
+            raise missing(opened.name) from error
+
+    def _counted(self, pieces: Iterator[Buffer]) -> Iterator[Buffer]:
+        for piece in pieces:
+            with self._lock:
+                self.bytes_fetched += len(piece)
+            yield piece
 
     # --------------------------------------------------------------------------------------------------------- frames
 
@@ -175,13 +229,16 @@ class PackReader:
         return blocks
 
     def _landed(self, opened: OpenedPack, claimed: range, blocks: dict[int, bytes]) -> None:
-        id = opened.ref.id
         with self._lock:
             for index in claimed:
-                del self._block_flights[id, opened.table.numbers[index]]
+                del self._block_flights[opened.ref.id, opened.table.numbers[index]]
+        self._keep(opened.ref.id, blocks)
+
+    def _keep(self, id: bytes, blocks: Mapping[int, bytes]) -> None:
+        with self._lock:
             for number, block in blocks.items():
+                self._block_bytes += len(block) - len(self._blocks.pop((id, number), b""))
                 self._blocks[id, number] = block
-                self._block_bytes += len(block)
             while self._block_bytes > self._cache_bytes:
                 _, block = self._blocks.popitem(last=False)
                 self._block_bytes -= len(block)
@@ -257,29 +314,61 @@ def check_sizes(ref: PackRef) -> None:
         raise damaged(names.pack(ref.id), "cannot have the sizes that the manifest says")
 
 
-def _pieces(extents: Sequence[Extent], offset: int, length: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Cut a range of a file into (pack, frame, begin, end), lazily."""
+def _runs(extents: Sequence[Extent], offset: int, length: int) -> Iterator[tuple[bytes, int, int]]:
+    """Cut a range of a file into runs of plaintext (pack, offset in it, length), lazily."""
     for extent in extents:
         if length == 0:
             return
         if offset >= extent.length:
             offset -= extent.length
             continue
-        at = extent.offset + offset
-        end = min(extent.offset + extent.length, at + length)
-        length -= end - at
+        size = min(extent.length - offset, length)
+        yield extent.pack, extent.offset + offset, size
+        length -= size
         offset = 0
-        while at < end:
-            frame, begin = divmod(at, FRAME_SIZE)
-            stop = min(FRAME_SIZE, begin + end - at)
-            yield extent.pack, frame, begin, stop
-            at += stop - begin
+
+
+def _frames(at: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a run of plaintext into (frame, begin, end), lazily."""
+    end = at + length
+    while at < end:
+        frame, begin = divmod(at, FRAME_SIZE)
+        stop = min(FRAME_SIZE, begin + end - at)
+        yield frame, begin, stop
+        at += stop - begin
+
+
+def _cut(block: bytes, begin: int, end: int, pack: bytes, frame: int) -> memoryview:
+    """A range of a frame. Raises Corruption."""
+    if end > len(block):
+        raise damaged(names.pack(pack), f"has a frame {frame} that is shorter than the manifest says")
+    return memoryview(block)[begin:end]
+
+
+def _regrouped(pieces: Iterator[Buffer], sizes: Iterable[int], name: str) -> Iterator[memoryview]:
+    """Pieces of any size as blocks of these sizes, copied only where a block spans pieces. Raises Corruption."""
+    piece = memoryview(b"")
+    for size in sizes:
+        if size <= len(piece):
+            yield piece[:size]
+            piece = piece[size:]
+            continue
+        block = bytearray(piece)
+        while len(block) < size:
+            piece = memoryview(next(pieces, b""))
+            if not piece:
+                raise damaged(name, "is shorter than it must be")
+            missing_bytes = size - len(block)
+            block += piece[:missing_bytes]
+            piece = piece[missing_bytes:]
+        yield memoryview(block)
 
 
 def frames_of(extents: Sequence[Extent]) -> Iterator[tuple[bytes, int]]:
     """The frames that a file of these extents lies in, as (pack, number); one may come twice."""
-    for pack, frame, _, _ in _pieces(extents, 0, sum(extent.length for extent in extents)):
-        yield pack, frame
+    for extent in extents:
+        for frame, _, _ in _frames(extent.offset, extent.length):
+            yield extent.pack, frame
 
 
 def fetch(storage: Storage, name: str, offset: int, length: int) -> Buffer:

@@ -210,9 +210,14 @@ class Repository:
         """Begin to store file contents. Raises UsageError for an unknown compression."""
         return PackWriter(self.storage, self._ring, settings or PackSettings())
 
-    def pack_reader(self, *, cache_bytes: int = 64 * MIB, fetch_bytes: int = 2 * MIB) -> PackReader:
-        """Begin to read file contents, with a cache of decrypted bytes and requests of at most ``fetch_bytes``."""
-        return PackReader(self.storage, self._ring, cache_bytes, fetch_bytes)
+    def pack_reader(
+        self, *, cache_bytes: int = 64 * MIB, fetch_bytes: int = 2 * MIB, sweep_bytes: int = 0
+    ) -> PackReader:
+        """Begin to read file contents, with a cache of decrypted bytes and requests of at most ``fetch_bytes``.
+
+        Ranges of at least ``sweep_bytes`` are read by one request each, past the cache; 0: none are.
+        """
+        return PackReader(self.storage, self._ring, cache_bytes, fetch_bytes, sweep_bytes)
 
     def directory(self, pack: bytes) -> tuple[PackRef, tuple[Run, ...]]:
         """What a pack says of itself, without any manifest: its reference and its runs of files. Raises Corruption."""

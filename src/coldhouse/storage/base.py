@@ -14,6 +14,9 @@ from datetime import datetime
 
 from coldhouse.model import Buffer
 
+#: Bytes of an object that are read at a time where it is read through.
+PIECE = 2 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -39,6 +42,14 @@ class Storage(ABC):
     @abstractmethod
     def get_range(self, name: str, offset: int, length: int) -> Buffer:
         """Return exactly ``length`` bytes from ``offset``. Raises ObjectMissing, or Corruption if it is shorter."""
+
+    def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+        """Yield ``length`` bytes from ``offset`` in pieces of any size, for who reads much from beginning to end.
+
+        Raises ObjectMissing, or Corruption if the object is shorter, perhaps after some pieces.
+        """
+        for at in range(offset, offset + length, PIECE):
+            yield self.get_range(name, at, min(PIECE, offset + length - at))
 
     @abstractmethod
     def size(self, name: str) -> int:

@@ -24,7 +24,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError, UsageError
 from coldhouse.model import Buffer
-from coldhouse.storage.base import Storage, StoredObject
+from coldhouse.storage.base import PIECE, Storage, StoredObject
 from coldhouse.storage.names import check_name, check_prefix, is_name
 from coldhouse.storage.object_errors import read_answer, store_error
 from coldhouse.storage.object_url import BucketPlace, parse_bucket_url
@@ -38,6 +38,7 @@ _SMALL = 4 << 20  # bytes; above it a transfer gets the long time-out
 _TIMEOUT = timedelta(seconds=60)
 _TRANSFER_TIMEOUT = timedelta(minutes=15)  # 32 MiB at 40 kB/s; the time-out spans a whole request
 _MOST_ATTEMPTS = 1_000_000  # time alone is the limit
+_STREAM_PIECE = 1 << 20  # bytes, at least, that are taken out of an answer at a time
 _BACKOFF = 0.1  # seconds before the second attempt, then twice as long each time
 _LONGEST_BACKOFF = 15.0
 
@@ -92,6 +93,25 @@ class ObjectStorage(Storage):
         if len(found) != length:
             raise _truncated(name, offset, length)
         return found
+
+    def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+        """Yield ``length`` bytes from ``offset`` out of one request; what fails in its middle is asked for again.
+
+        One long request costs a store less than many short ones: SeaweedFS took 1.5 s of processor time for 1 GB, and
+        3.3 s in ranges of 2 MiB.
+        """
+        check_name(name)
+        given = 0
+        if length > PIECE:
+            try:
+                answer = obstore.get(self._slow, name, options={"range": (offset, offset + length)})
+                for piece in answer.stream(min_chunk_size=_STREAM_PIECE):
+                    view = memoryview(piece)[: length - given]
+                    given += len(view)
+                    yield view
+            except _CLIENT_ERRORS:  # the request for the rest says what is wrong, if it still is
+                pass
+        yield from super().read_through(name, offset + given, length - given)
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""

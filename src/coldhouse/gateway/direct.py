@@ -1,0 +1,81 @@
+"""Writing a large answer's body to the connection from the thread that reads it, instead of by way of the event loop.
+
+Measured: with the event loop between them, 1 GB from a local folder took 3 s of processor time, half of it to hand
+pieces of 512 KiB from thread to loop and back.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Iterable, Sequence
+
+from coldhouse.model import Buffer
+
+#: Milliseconds after which a thread that waits for a slow client looks whether the connection was cut.
+LOOK_UP = 200
+#: Milliseconds without any progress after which a slow client is left to the event loop, where it keeps no thread.
+PATIENCE = 1000
+
+
+class Gone(Exception):
+    """The client went away, or its connection was cut."""
+
+
+class DirectWriter:
+    """A duplicate of a connection's descriptor, to which one thread may write while nobody else does."""
+
+    def __init__(self, descriptor: int, closing: Callable[[], bool]) -> None:
+        """``closing`` says, in any thread, whether the connection was cut or closed meanwhile."""
+        self._descriptor = os.dup(descriptor)
+        self._closing = closing
+
+    def write(self, data: memoryview) -> memoryview:
+        """Write as much as the other side takes, and return what is left when it took nothing for a while.
+
+        Raises Gone.
+        """
+        waited = 0
+        while data and waited < PATIENCE:
+            if self._closing():
+                raise Gone
+            try:
+                data = data[os.write(self._descriptor, data) :]
+                waited = 0
+            except BlockingIOError:
+                waited += 0 if self._writable() else LOOK_UP
+            except OSError as error:
+                raise Gone from error
+        return data
+
+    def close(self) -> None:
+        """Let go of the descriptor; the connection itself stays."""
+        os.close(self._descriptor)
+
+    def _writable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(LOOK_UP))
+
+
+def write_all(
+    writer: DirectWriter, batches: Iterable[Sequence[Buffer]], sent: Callable[[int], None]
+) -> tuple[int, list[Buffer]]:
+    """Write batches as they are read; returns how many bytes were written, and what is left of the last batch read.
+
+    Something is left when the client is slow: a thread is not kept waiting for it. Raises Gone, and what the reader
+    raises.
+    """
+    total = 0
+    try:
+        for batch in batches:
+            for number, chunk in enumerate(batch):
+                view = memoryview(chunk).cast("B")
+                left = writer.write(view)
+                total += len(view) - len(left)
+                sent(len(view) - len(left))
+                if left:
+                    return total, [left, *batch[number + 1 :]]
+    finally:
+        writer.close()
+    return total, []

@@ -1,0 +1,98 @@
+"""Long runs are read through by one request, and nothing that is not authenticated comes out of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coldhouse.errors import Corruption
+from coldhouse.model import Extent
+from coldhouse.repository import PackSettings, Repository
+from coldhouse.storage import Storage
+from tests.repository.samples import new_repository, packs_of, store
+from tests.support.faulty import Fault, FaultyStorage, How
+from tests.support.memory_storage import MemoryStorage
+
+FRAME = 262_144
+RAW = PackSettings(compression="none")
+CONTENT = random.Random(11).randbytes(9 * FRAME + 1234)
+
+
+def repository_on(storage: Storage) -> Repository:
+    return new_repository(storage)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_any_range_is_the_same_as_without(data: st.DataObject) -> None:
+    repository = repository_on(MemoryStorage())
+    entries = store(repository, [b"before", CONTENT, b"behind"], RAW)
+    packs = packs_of(repository, entries)
+    offset = data.draw(st.integers(0, len(CONTENT)))
+    length = data.draw(st.integers(0, len(CONTENT) - offset))
+    with repository.pack_reader(sweep_bytes=1) as reader:
+        assert b"".join(reader.read(packs, entries[1].extents, offset, length)) == CONTENT[offset : offset + length]
+        for entry, content in zip((entries[0], entries[2]), (b"before", b"behind"), strict=True):
+            assert b"".join(reader.read(packs, entry.extents, 0, len(content))) == content
+
+
+def test_a_run_is_one_request_and_short_ranges_stay_with_the_cache() -> None:
+    repository = repository_on(MemoryStorage())
+    (entry,) = store(repository, [CONTENT], RAW)
+    packs = packs_of(repository, [entry])
+    runs = sum(extent.length >= 2 * FRAME for extent in entry.extents)
+    with repository.pack_reader(sweep_bytes=2 * FRAME) as reader:
+        list(reader.read(packs, entry.extents, 0, 10))
+        before = reader.requests
+        list(reader.read(packs, entry.extents, 0, 10))
+        assert reader.requests == before, "what is short is cached"
+        assert b"".join(reader.read(packs, entry.extents, 0, len(CONTENT))) == CONTENT
+        tails = len(entry.extents) - runs
+        assert before + runs <= reader.requests <= before + runs + 2 * tails + len(packs)
+
+
+@pytest.mark.parametrize("how", [How.FLIP, How.SHORT])
+def test_damage_on_the_way_is_found(how: How) -> None:
+    storage = FaultyStorage(MemoryStorage())
+    repository = repository_on(storage)
+    (entry,) = store(repository, [CONTENT], RAW)
+    packs = packs_of(repository, [entry])
+    with repository.pack_reader(sweep_bytes=1) as reader:
+        list(reader.read(packs, entry.extents, 0, 1))  # the frame table
+        storage.inject(Fault(how, "get_range", "packs/*", skip=1))
+        taken = bytearray()
+        with pytest.raises(Corruption) as caught:
+            for piece in reader.read(packs, entry.extents, 0, len(CONTENT)):
+                taken += piece
+        assert caught.value.object_name.startswith("packs/")
+        assert CONTENT.startswith(taken)
+
+
+def test_a_pack_that_is_gone_is_named() -> None:
+    storage = MemoryStorage()
+    repository = repository_on(storage)
+    (entry,) = store(repository, [CONTENT], RAW)
+    packs = packs_of(repository, [entry])
+    with repository.pack_reader(sweep_bytes=1) as reader:
+        list(reader.read(packs, entry.extents, 0, 1))
+        gone = [name for name in storage.objects if name.startswith("packs/")]
+        storage.delete(gone)
+        with pytest.raises(Corruption) as caught:
+            list(reader.read(packs, entry.extents, 0, len(CONTENT)))
+    assert caught.value.object_name in gone
+
+
+def test_a_manifest_that_claims_frames_which_are_not_there() -> None:
+    repository = repository_on(MemoryStorage())
+    (entry,) = store(repository, [CONTENT], RAW)
+    packs = packs_of(repository, [entry])
+    first = entry.extents[0]
+    beyond = (Extent(first.pack, first.offset + 4000 * FRAME, 3 * FRAME),)
+    longer = (Extent(first.pack, first.offset, 4000 * FRAME),)
+    with repository.pack_reader(sweep_bytes=1) as reader:
+        for extents in (beyond, longer):
+            with pytest.raises(Corruption):
+                list(reader.read(packs, extents, 0, extents[0].length))
