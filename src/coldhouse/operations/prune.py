@@ -104,7 +104,7 @@ def run(
 def _rewrite(repository: Repository, plan: RewritePlan, options: PruneOptions, listener: Listener) -> Rewritten:
     """Write packs anew; where there is no room for that, what is deleted afterwards may make some."""
     if plan.packs:
-        listener(Phase(f"writing {len(plan.packs):,} packs anew"))
+        listener(Phase("writing packs anew"))
     done = 0
 
     def moved(size: int) -> None:
