@@ -341,4 +341,4 @@ def test_the_printed_policy_allows_exactly_what_a_backup_asks_for(url: str) -> N
     assert adding["Condition"] == {"Null": {"s3:if-none-match": "false"}}
     below = url.removeprefix("s3://")
     folders = {str(one).removeprefix(f"arn:aws:s3:::{below}/") for one in cast("list[str]", adding["Resource"])}
-    assert folders == {"packs/*", "manifests/*", "snapshots/*", "intents/*"}
+    assert folders == {"packs/*", "manifests/*", "snapshots/*", "intents/*", "doctor/*"}

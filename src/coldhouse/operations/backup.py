@@ -22,7 +22,7 @@ from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
 from coldhouse.operations.recording import Recorder, account
 from coldhouse.operations.transfer import RenameBegan
-from coldhouse.repository import PackSettings, Repository, new_snapshot_id
+from coldhouse.repository import Intent, PackSettings, Repository, new_snapshot_id, snapshot_name
 from coldhouse.version import SOFTWARE
 
 LOOKS = 3
@@ -109,13 +109,17 @@ class _Backup:
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         self._materialize_patches(inventory)
-        patterns = (options.include, options.exclude)
-        history = History.of(self._repository, self._source.identity, patterns, full=options.full)
-        for text in history.warnings:
-            self._warn(text)
-        plans = self._plan(inventory, history)
-        self._check_room(plans)
-        return self._receipt(self._store(inventory, plans, history))
+        # Announced before anything of the repository is read that the new snapshot could refer to: see FORMAT.md.
+        with self._repository.intent("backup", [snapshot_name(self._id)]) as intent:
+            patterns = (options.include, options.exclude)
+            history = History.of(
+                self._repository, self._source.identity, patterns, full=options.full, condemned=intent.condemned.ids
+            )
+            for text in history.warnings:
+                self._warn(text)
+            plans = self._plan(inventory, history)
+            self._check_room(plans)
+            return self._receipt(self._store(inventory, plans, history, intent))
 
     def _warn(self, text: str) -> None:
         self._warnings.append(text)
@@ -201,14 +205,14 @@ class _Backup:
             )
         self._warn(f"about {needed:,} bytes changed and {free:,} are free at {self._repository.url}: it may not fit")
 
-    def _store(self, inventory: Inventory, plans: Sequence[TablePlan], history: History) -> Snapshot:
+    def _store(self, inventory: Inventory, plans: Sequence[TablePlan], history: History, intent: Intent) -> Snapshot:
         """Let everything that is asked for be delivered and stored, then commit."""
         entries: list[TableEntry] = []
         settings = pack_settings(self._options.compression, self._options.uploads)
         with (
             Gateway(self._options.gateway) as gateway,
             self._repository.pack_writer(settings) as writer,
-            self._repository.draft(history.shared) as draft,
+            self._repository.draft(history.shared, intent) as draft,
         ):
             recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
             checkpoints = CheckpointWriter(

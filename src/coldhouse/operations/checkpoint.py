@@ -114,16 +114,19 @@ class CheckpointWriter:
 def recall(repository: Repository, source: str) -> Recalled:
     """What backups of this source have stored and never finished; packs that are gone by now take their files along.
 
-    Notes that cannot be read cost what they would have saved, and nothing else.
+    So do packs that a prune has decided to delete: nothing keeps what only a note refers to. Notes that cannot be read
+    cost what they would have saved, and nothing else.
     """
     if repository.write_only:
         return Recalled()
     try:
         notes = [(key, note) for key, note in _notes(repository) if note.source == source]
+        graves = repository.graves() if notes else None
     except Corruption:
         return Recalled()
     packs = {pack.id: pack for _, note in notes for pack in note.packs}
-    there = {pack.id: pack for pack in packs.values() if _is_there(repository, pack)}
+    kept = (pack for pack in packs.values() if graves is None or not graves.pack(pack.id))
+    there = {pack.id: pack for pack in kept if _is_there(repository, pack)}
     files = {
         (file.size, file.checksum): file
         for _, note in notes

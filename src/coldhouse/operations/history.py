@@ -35,11 +35,19 @@ class History:
     _by_uuid: dict[str, TableEntry] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, repository: Repository, identity: str, patterns: Patterns, *, full: bool) -> History:
+    def of(
+        cls,
+        repository: Repository,
+        identity: str,
+        patterns: Patterns,
+        *,
+        full: bool,
+        condemned: frozenset[bytes] = frozenset(),
+    ) -> History:
         """Choose the parent: the newest snapshot of the source that chose all tables, or the same ones as now.
 
         So that a nightly backup of everything is not compared with an hourly one of one table. Where there is no such
-        snapshot, the newest one of the source will do.
+        snapshot, the newest one of the source will do. Nothing that is ``condemned`` by a prune is built upon.
         """
         warnings: list[str] = []
         parent = None if full else _parent(repository, identity, patterns, warnings)
@@ -49,7 +57,8 @@ class History:
         by_name = {entry.name: entry for entry in entries}
         # Tables of databases without uuids all show the same zeros.
         by_uuid = {entry.uuid: entry for entry in by_name.values() if entry.name.table and entry.uuid.strip("0-")}
-        pages = Earlier(repository.page, broken.read(repository).ids)
+        whole = whole and condemned.isdisjoint(ref.id for ref in parent.catalog)
+        pages = Earlier(repository.page, broken.read(repository).ids | condemned)
         return cls(parent, parent if whole else None, pages, tuple(warnings), by_name, by_uuid)
 
     def table(self, state: TableState) -> TableEntry | None:

@@ -80,6 +80,11 @@ class Condemned:
     def __bool__(self) -> bool:
         return bool(self.lists)
 
+    @property
+    def ids(self) -> frozenset[bytes]:
+        """The ids of all of them, packs and manifests."""
+        return frozenset(found.id for each in self.lists for found in each)
+
     def pack(self, id: bytes) -> bool:
         """Whether this pack is in one of them."""
         return any(each.holds(What.PACK, id) for each in self.lists)
@@ -150,8 +155,7 @@ def read_all(storage: Storage, folder: str) -> Condemned:
 
 
 def _damaged(name: str) -> Corruption:
-    return Corruption(
-        f"{name} is damaged: it is no list of objects that can be read.",
-        object_name=name,
-        hint="Run coldhouse prune: it removes a list that nobody can read. Then repeat this.",
-    )
+    hint = "Run coldhouse prune: it closes a list that nobody can read. Then repeat this."
+    if name.startswith(names.GRAVES):
+        hint = "When no backup, copy or prune has been running for a while, delete this object and repeat."
+    return Corruption(f"{name} is damaged: it is no list of objects that can be read.", object_name=name, hint=hint)
