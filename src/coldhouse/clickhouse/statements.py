@@ -26,6 +26,8 @@ PART_BYTES = 16 << 20
 PARTS_IN_FLIGHT = 2
 FIRST_POLL_SECONDS = 0.02
 SLOWEST_POLL_SECONDS = 1.0
+#: So the end is seen when at most a tenth of the time that it took has passed since.
+POLL_GROWTH = 1.1
 #: How long a server may be away (restart, network) before waiting for it is given up.
 AWAY_SECONDS = 60.0
 CANCEL_SECONDS = 60.0
@@ -159,7 +161,7 @@ def wait(source: Source, id: str, watcher: Watcher, *, pause: Callable[[float], 
             if seen.state is not OperationState.RUNNING:
                 return seen
         pause(seconds)
-        seconds = min(seconds * 1.5, SLOWEST_POLL_SECONDS)
+        seconds = min(seconds * POLL_GROWTH, SLOWEST_POLL_SECONDS)
 
 
 def cancel(source: Source, id: str, *, pause: Callable[[float], None] = time.sleep) -> OperationStatus | None:
@@ -175,7 +177,7 @@ def cancel(source: Source, id: str, *, pause: Callable[[float], None] = time.sle
     seconds = FIRST_POLL_SECONDS
     while seen is not None and seen.state is OperationState.RUNNING and time.monotonic() < deadline:
         pause(seconds)
-        seconds = min(seconds * 1.5, SLOWEST_POLL_SECONDS)
+        seconds = min(seconds * POLL_GROWTH, SLOWEST_POLL_SECONDS)
         seen = status(source, id)
     return seen
 
