@@ -119,10 +119,13 @@ def test_a_fault_at_a_call_of_each_kind(play: Play, name: str, how: How) -> None
 def test_a_fault_at_every_call(play: Play, name: str, how: How) -> None:
     operation = OPERATIONS[name]
     for kind in kinds_of(play, operation):
+        if how not in kind.ways():
+            continue
         skip = 0
-        while how in kind.ways() and (stage := hit(play, operation, kind, how, skip)).hit.met:
+        while (stage := hit(play, operation, kind, how, skip)).hit.met:
             skip += 1
-            play.check_restores_all(stage)
+        assert skip
+        play.check_restores_all(stage)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -255,7 +255,8 @@ def kill_servers(play: Play, times: int) -> None:
     play.world.run("DROP DATABASE IF EXISTS {db}_back SYNC")
 
 
-#: What is killed, and how often: here, and in the long suite, where these add up to 210.
+#: What is killed, and how often: in the normal suite, and in the long one, where these add up to more than 200.
+#: Every verb that changes a repository belongs here.
 ROUNDS: dict[str, tuple[Callable[[Play, int], None], int, int]] = {
     "backup": (kill_backups, 2, 60),
     "restore": (kill_restores, 1, 45),
