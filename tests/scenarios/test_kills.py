@@ -190,6 +190,24 @@ def kill_forgets(play: Play, times: int) -> None:
     play.check_restores(*play.contents)
 
 
+def kill_prunes(play: Play, times: int) -> None:
+    """After a forget, so that there is something to delete and to write anew; nobody else is alive here."""
+    command = ("prune", "--yes", "--dead-after", "0h", "--max-unused", "0")
+    for number in range(times):
+        for _ in range(2):
+            play.change()
+            play.world.backup()
+            play.note_committed()
+        play.repeat("forget", "--keep-last", "2", "--yes")
+        play.contents = {id: play.contents[id] for id in play.ids()}
+        play.kill(*command)
+        play.check(thoroughly=number % 3 == 2)
+        play.repeat(*command)
+        play.check(thoroughly=number % 3 == 2)
+        if number % 5 == 0:
+            play.check_restores(*play.contents)
+
+
 def kill_copies(play: Play, times: int) -> None:
     """To a folder under other keys, and to one under the same."""
     for number in range(times):
@@ -261,6 +279,7 @@ ROUNDS: dict[str, tuple[Callable[[Play, int], None], int, int]] = {
     "backup": (kill_backups, 2, 60),
     "restore": (kill_restores, 1, 45),
     "forget": (kill_forgets, 1, 30),
+    "prune": (kill_prunes, 1, 30),
     "copy": (kill_copies, 2, 30),
     "key rotate": (kill_rotations, 1, 25),
     "the server": (kill_servers, 1, 10),
