@@ -168,7 +168,7 @@ def test_a_store_that_takes_nothing_more(play: Play, name: str, error: StorageEr
             failed = True
         stage.hit.watch = None
         play.check_committed(stage, operation)
-        assert failed or operation.act is restore
+        assert failed or writes[first].name.startswith(("notes/", "intents/"))  # of which some are not worth a failure
         if failed:
             operation.act(play, stage)
         operation.check(play, stage)

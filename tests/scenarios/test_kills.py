@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from coldhouse import repository as repositories
-from coldhouse.operations import verify
+from coldhouse.operations import prune, verify
 from coldhouse.repository import Repository, open_repository
 from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP
@@ -191,8 +192,11 @@ def kill_forgets(play: Play, times: int) -> None:
 
 
 def kill_prunes(play: Play, times: int) -> None:
-    """After a forget, so that there is something to delete and to write anew; nobody else is alive here."""
-    command = ("prune", "--yes", "--dead-after", "0h", "--max-unused", "0")
+    """After a forget, so that there is something to delete and to write anew; who was killed counts as dead at once."""
+    command = ("prune", "--yes", "--max-unused", "0")
+    at_once = prune.PruneOptions(max_unused=0, dead_after=timedelta(0))
+    with play.reopened() as repository:
+        prune.run(repository, at_once)  # of those that other tests killed
     for number in range(times):
         for _ in range(2):
             play.change()
@@ -203,6 +207,12 @@ def kill_prunes(play: Play, times: int) -> None:
         play.kill(*command)
         play.check(thoroughly=number % 3 == 2)
         play.repeat(*command)
+        play.check(thoroughly=False)
+        with play.reopened() as repository:
+            prune.run(repository, at_once)
+            left = prune.prepare(repository, at_once).survey.unneeded
+            assert not left.packs, left
+            assert not left.manifests, left
         play.check(thoroughly=number % 3 == 2)
         if number % 5 == 0:
             play.check_restores(*play.contents)
