@@ -15,7 +15,7 @@ from coldhouse.errors import (
     RepositoryInUse,
     WrongPassphrase,
 )
-from coldhouse.operations import copy, forget, key, verify
+from coldhouse.operations import copy, forget, key, prune, verify
 from coldhouse.repository import Repository, open_repository
 from coldhouse.storage import Storage
 from tests.scenarios.conftest import CHEAP
@@ -112,7 +112,7 @@ class Play:
         """What was committed before is there, and whatever is visible is whole."""
         repository = opened(stage.main.inner)
         lost = set(self.ids) - set(repository.snapshot_ids())
-        assert lost <= ({self.ids[0]} if operation.act is forget_first else set())
+        assert lost <= ({self.ids[0]} if operation.act in (forget_first, prune_first) else set())
         check_sound(repository)
 
 
@@ -162,6 +162,26 @@ def forget_first(play: Play, stage: Stage) -> None:
 
 def check_forgotten(play: Play, stage: Stage) -> None:
     assert opened(stage.main.inner).snapshot_ids() == play.ids[1:]
+
+
+def prune_first(play: Play, stage: Stage) -> None:
+    """Give back all the space of a snapshot that was forgotten before."""
+    opened(stage.main.inner).forget([play.ids[0]])
+    prune.run(opened(stage.main), prune.PruneOptions(max_unused=0))
+
+
+def check_pruned(play: Play, stage: Stage) -> None:
+    """A listing that lacks some objects makes a prune that leaves them: the next one finds them."""
+    repository = opened(stage.main.inner)
+    assert repository.snapshot_ids() == play.ids[1:]
+    check_sound(repository)
+    options = prune.PruneOptions(max_unused=0)
+    # Stands for the hours after which those count as dead who could not take back what they had announced.
+    stage.main.inner.delete([stored.name for stored in stage.main.inner.list("intents/")])
+    prune.run(repository, options)
+    left = prune.prepare(repository, options)
+    assert left.empty, left
+    check_sound(repository)
 
 
 def copy_alike(play: Play, stage: Stage) -> None:
@@ -265,6 +285,7 @@ OPERATIONS = {
     "backup": Operation(back_up, check_backup),
     "restore": Operation(restore, check_restore),
     "forget": Operation(forget_first, check_forgotten),
+    "prune": Operation(prune_first, check_pruned),
     "copy by objects, its source": Operation(copy_alike, check_copy),
     "copy by objects, its target": Operation(copy_alike, check_copy, hits_other=True),
     "copy anew, its source": Operation(copy_anew, check_copy, elsewhere=True),

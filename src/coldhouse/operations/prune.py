@@ -128,7 +128,7 @@ def _orphaned_notes(repository: Repository) -> Iterator[tuple[str, str]]:
     Notes are listed first: what is noted now belongs to a snapshot that is there now, or was before.
     """
     noted = [(kind, key) for kind in _BESIDE_SNAPSHOTS for key in _keys(repository, kind)]
-    known = set(repository.snapshot_ids())
+    known = {*repository.snapshot_ids(), *repository.snapshot_ids()}  # who is revised while he is listed is in one
     aside = (stored.name.rpartition("/")[2].partition(".")[0] for stored in repository.storage.list("quarantine/"))
     known.update(aside)
     return (each for each in noted if each[1] not in known)
