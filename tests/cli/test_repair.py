@@ -67,4 +67,4 @@ def test_what_remains_is_named_with_what_to_do() -> None:
     assert lines[0] == "Repaired IN PART: 1 object looked after, and some snapshots still miss something."
     assert "  20260102T030405Z-0123456789abcdef: shop.orders part all_1_1_0" in lines
     assert any("--skip-damaged" in line for line in lines)
-    assert any("--full" in line for line in lines)
+    assert any("The next backup stores again" in line for line in lines)

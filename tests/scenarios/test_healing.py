@@ -24,14 +24,14 @@ MAKE = (
     "CREATE TABLE {db}.log (a String) ENGINE = Log",
     "INSERT INTO {db}.log SELECT randomString(300) FROM numbers(2000)",
 )
-FILL = "INSERT INTO {db}.t SELECT number, %s, randomString(300) FROM numbers(4000)"
+FILL = "INSERT INTO {db}.t SELECT number, %s, randomString(400) FROM numbers(4000)"
 
 
 @pytest.fixture
 def world(embedded: Clickhouse, folder_url: str) -> Iterator[World]:
     """Two snapshots: forty partitions, whose page is an object; then one more in a pack of its own."""
     for world in play(embedded, folder_url):
-        world.run(*MAKE, FILL % "number % 40")
+        world.run(*MAKE, FILL % "if(number < 2500, 0, number % 40)")
         world.backup()
         world.run(FILL % "50")
         world.backup()

@@ -74,7 +74,12 @@ def text(report: RepairReport) -> list[str]:
         heading,
         "",
         *table(("OBJECT", "WOULD BE" if report.dry_run else "WAS", "BECAUSE"), rows),
-        *listed("Snapshots that refer to other packs now:", list(report.rebuilt)),
+        *listed(
+            "Snapshots that would refer to the same files elsewhere:"
+            if report.dry_run
+            else "Snapshots that refer to the same files elsewhere now:",
+            list(report.rebuilt),
+        ),
         *listed("Cannot be restored:", list(dict.fromkeys(map(_what, report.hurt)))),
         *(_advice(snapshots) if report.hurt else []),
     ]
@@ -89,5 +94,5 @@ def _advice(snapshots: list[str]) -> list[str]:
     return [
         "",
         f"Affected: {count(len(snapshots), 'snapshot')}. The rest of each can be restored with restore --skip-damaged.",
-        "Take the next backup with --full, so that it stores again what is damaged here instead of referring to it.",
+        "The next backup stores again what is damaged here, as far as the source has it; repair then finds it there.",
     ]

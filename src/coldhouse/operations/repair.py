@@ -7,22 +7,20 @@ below ``quarantine/``.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import Buffer, ManifestRef, PackRef
-from coldhouse.operations import broken
+from coldhouse.operations import broken, rebuild
 from coldhouse.operations.diagnosis import BadObject, Diagnosis, Doctor, Hurt
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
-from coldhouse.repository import Repository, id_of
+from coldhouse.repository import Repository, id_of, quarantined_name
 from coldhouse.repository.names import FENCE, SNAPSHOTS
 from coldhouse.repository.replica import open_replica, sealed_key, sealed_manifest, sealed_pack, sealed_revision
 from coldhouse.repository.superseding import successions, supersede
 from coldhouse.storage.base import Storage
-
-QUARANTINE = "quarantine/"
 
 #: replaced: the same object was put back from the copy. set aside: nothing of it can be read, it is in quarantine.
 #: kept: parts of it can still be read, or it is missing: it stays as it is.
@@ -43,7 +41,8 @@ class RepairReport:
     """What was found and done.
 
     ``hurt``: what snapshots cannot give back; after a repair, what they still cannot. ``remaining`` are the objects
-    that are still damaged or missing; ``rebuilt`` is empty: nothing is rebuilt from other packs yet.
+    that are still damaged or missing, as far as snapshots need them; ``rebuilt`` are the snapshots whose manifests
+    refer now (in a dry run: would refer) to other packs that hold the same files.
     """
 
     dry_run: bool
@@ -96,13 +95,18 @@ def _repair(
     found = Doctor(repository, listener).look(data=data)
     if dry_run:
         treatments = tuple(_plan(repository, replica, bad) for bad in found.objects.values())
-        return RepairReport(True, found.snapshots, treatments, (), tuple(found.hurt))
+        rest = _without(found, {one.object for one in treatments if one.action == "replaced"})
+        rebuilt = rebuild.plan(repository, rest, listener).ids if rest.hurt else ()
+        return RepairReport(True, found.snapshots, treatments, rebuilt, tuple(found.hurt))
     listener(Phase("repairing"))
     treatments = tuple(_treat(repository, replica, bad) for bad in found.objects.values())
     repository.storage.sync()
     left = _look_again(repository, found, treatments, listener)
+    rebuilt = rebuild.run(repository, left, listener) if left.hurt else ()
+    if rebuilt:
+        left = _look_again(repository, found, treatments, listener)
     _note_broken(repository, treatments, left)
-    return RepairReport(False, found.snapshots, treatments, (), tuple(left.hurt), tuple(left.objects))
+    return RepairReport(False, found.snapshots, treatments, rebuilt, tuple(left.hurt), tuple(left.objects))
 
 
 def run_from(
@@ -147,6 +151,15 @@ def _look_again(
     lost = (hurt for hurt in found.hurt if hurt.object.startswith(SNAPSHOTS) and actions[hurt.object] == "set aside")
     left.hurt += lost
     return left
+
+
+def _without(found: Diagnosis, replaced: set[str]) -> Diagnosis:
+    """What would be left if these objects were put back."""
+    return replace(
+        found,
+        objects={name: bad for name, bad in found.objects.items() if name not in replaced},
+        hurt=[hurt for hurt in found.hurt if hurt.object not in replaced],
+    )
 
 
 def _note_broken(repository: Repository, treatments: tuple[Treatment, ...], left: Diagnosis) -> None:
@@ -241,7 +254,7 @@ def _keep_aside(storage: Storage, name: str) -> None:
     """Store an object's bytes below quarantine/ as well; of several of one name, each gets a number."""
     stored = storage.get(name)
     for number in range(1, 1000):
-        place = f"{QUARANTINE}{name}.{number}"
+        place = quarantined_name(name, number)
         try:
             storage.create(place, stored)
         except ObjectExists:

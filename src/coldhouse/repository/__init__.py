@@ -30,6 +30,7 @@ from coldhouse.repository.keys import KdfCost
 from coldhouse.repository.names import id_of, new_snapshot_id
 from coldhouse.repository.names import manifest as manifest_name
 from coldhouse.repository.names import pack as pack_name
+from coldhouse.repository.names import quarantined as quarantined_name
 from coldhouse.repository.names import snapshot as snapshot_name
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
@@ -74,6 +75,7 @@ __all__ = [
     "new_snapshot_id",
     "open_repository",
     "pack_name",
+    "quarantined_name",
     "read_identity",
     "read_key_file",
     "read_key_lines",

@@ -32,7 +32,10 @@ HEADER_SIZE = _HEADER.size
 _WHOLE_NONCE = bytes(12)  # a whole object is the only message under its key
 
 MIB = 1 << 20
-DAMAGED = "The bytes in the store are not those that were written. Other snapshots may still be whole: run verify."
+DAMAGED = (
+    "The bytes in the store are not those that were written. coldhouse repair --data says what that means, and puts "
+    "back what lies elsewhere too; with --from URL it takes sound objects from a copy."
+)
 
 
 class Kind(IntEnum):

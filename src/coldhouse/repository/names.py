@@ -17,6 +17,7 @@ ROTATIONS = "rotations/"
 INTENTS = "intents/"
 CONDEMNED = "condemned/"
 GRAVES = "graves/"
+QUARANTINE = "quarantine/"
 TRIALS = "doctor/"
 
 #: The content of an object at a snapshot's name that says: there is no such snapshot, and never will be.
@@ -55,6 +56,11 @@ def is_hex_id(text: str) -> bool:
 def key_slot(slot: str) -> str:
     """The name of a key slot, given its id (32 hex digits)."""
     return f"{KEYS}{slot}"
+
+
+def quarantined(name: str, number: int) -> str:
+    """Where ``repair`` keeps what it replaced or set aside; of several of one name, each has a number."""
+    return f"{QUARANTINE}{name}.{number}"
 
 
 def rotation(number: int) -> str:

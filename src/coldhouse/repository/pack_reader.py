@@ -297,7 +297,7 @@ class PackReader:
         end = ref.table_size + FOOTER_SIZE
         check_sizes(ref)
         stored = memoryview(self._get(names.pack(ref.id), ref.size - end, end))
-        return _opened_pack(self._ring, ref, stored)
+        return opened_pack(self._ring, ref, stored)
 
     def _get(self, name: str, offset: int, length: int) -> Buffer:
         stored = fetch(self._storage, name, offset, length)
@@ -382,7 +382,7 @@ def fetch(storage: Storage, name: str, offset: int, length: int) -> Buffer:
     return stored
 
 
-def _opened_pack(ring: Keyring, ref: PackRef, end: memoryview) -> OpenedPack:
+def opened_pack(ring: Keyring, ref: PackRef, end: memoryview) -> OpenedPack:
     """Open a pack from its last bytes: sealed table and footer."""
     name = names.pack(ref.id)
     footer = decode_footer(end[-FOOTER_SIZE:], name)
@@ -409,7 +409,7 @@ def open_pack(storage: Storage, ring: Keyring, id: bytes) -> OpenedPack:
     end = footer.table_size + FOOTER_SIZE
     if HEADER_SIZE + footer.directory_size + end > size:
         raise damaged(name, "is shorter than its footer says")
-    return _opened_pack(ring, PackRef(id, size, footer.table_size), memoryview(fetch(storage, name, size - end, end)))
+    return opened_pack(ring, PackRef(id, size, footer.table_size), memoryview(fetch(storage, name, size - end, end)))
 
 
 def read_directory(storage: Storage, opened: OpenedPack) -> tuple[Run, ...]:

@@ -14,7 +14,7 @@ from coldhouse.model import Buffer, ManifestRef, PackRef, Snapshot
 from coldhouse.repository import keys, names
 from coldhouse.repository.crypto import HEADER_SIZE, MIB, Kind, content_digest, damaged, unseal
 from coldhouse.repository.pack_format import FOOTER_SIZE, MAX_FRAMES, open_directory, open_frame
-from coldhouse.repository.pack_reader import _opened_pack, fetch
+from coldhouse.repository.pack_reader import fetch, opened_pack
 from coldhouse.repository.repository import Repository
 from coldhouse.storage.base import Storage
 
@@ -45,7 +45,7 @@ def open_replica(original: Repository, storage: Storage) -> Repository | None:
             f"There is no repository at {storage.url}.",
             hint="Make one with its own passphrase (coldhouse init --repo URL), or one like this (copy --init-like).",
         )
-    return Repository(storage, original._ring) if found == original.id else None
+    return Repository(storage, original.ring) if found == original.id else None
 
 
 def init_replica(original: Repository, storage: Storage) -> Repository:
@@ -105,7 +105,7 @@ def sealed_key(repository: Repository, name: str) -> Buffer:
 def sealed_snapshot(repository: Repository, id: str) -> tuple[Snapshot, Buffer]:
     """A snapshot, and its object as it is stored. Raises NoSuchSnapshot, Corruption."""
     name, stored = repository._stored_snapshot(id)
-    plain = unseal(repository._ring, Kind.SNAPSHOT, name, stored)
+    plain = unseal(repository.ring, Kind.SNAPSHOT, name, stored)
     try:
         return msgspec.msgpack.decode(plain, type=Snapshot), stored
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -118,7 +118,7 @@ def sealed_revision(repository: Repository, name: str) -> Buffer:
     if size > _MAX_SNAPSHOT:
         raise damaged(name, "is larger than any snapshot")
     stored = repository.storage.get_range(name, 0, size)
-    unseal(repository._ring, Kind.SNAPSHOT, name, stored)
+    unseal(repository.ring, Kind.SNAPSHOT, name, stored)
     return stored
 
 
@@ -138,7 +138,7 @@ def sealed_pack(repository: Repository, ref: PackRef) -> Buffer:
     if not FOOTER_SIZE < end <= ref.size - HEADER_SIZE or ref.table_size > 16 * MAX_FRAMES:
         raise damaged(name, "cannot have the sizes that the manifest says")
     stored = memoryview(fetch(repository.storage, name, 0, ref.size))
-    opened = _opened_pack(repository._ring, ref, stored[ref.size - end :])
+    opened = opened_pack(repository.ring, ref, stored[ref.size - end :])
     if bytes(stored[:HEADER_SIZE]) != opened.header:
         raise damaged(name, "has a header that differs from the copy at its end")
     starts = opened.table.starts

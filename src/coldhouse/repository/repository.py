@@ -51,6 +51,11 @@ class Repository:
         self.url = storage.url
         self._ring = ring
 
+    @property
+    def ring(self) -> Keyring:
+        """All its keys, for what seals and opens objects of this repository."""
+        return self._ring
+
     def __enter__(self) -> Repository:
         return self
 
