@@ -53,7 +53,7 @@ def test_damage_is_20_and_nothing_is_touched_without_yes(repository: Path, capsy
     assert "set aside in quarantine/" in printed
     assert f"{broken.name}: everything behind snapshots/{broken.name}" in printed
     assert run(["repair"]) == 0
-    assert not broken.exists()
+    assert broken.read_bytes() == b"coldhouse fence\n"  # so that no late request brings it back
     assert (repository / f"quarantine/snapshots/{broken.name}.1").read_bytes() == b"no snapshot"
 
 
