@@ -13,9 +13,9 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
-from coldhouse.operations.repair import QUARANTINE
 from coldhouse.repository import Repository, names
 from coldhouse.repository.collection import DEAD_AFTER
+from coldhouse.repository.names import QUARANTINE
 from coldhouse.storage import Storage
 
 #: How far in the future a snapshot may lie before its time is called wrong.
