@@ -115,7 +115,7 @@ def watched(world: World, verb: str, name: str, act: Callable[[], None]) -> Worl
     return replace(world, repository=open_repository(storage, PASSPHRASE))
 
 
-@pytest.mark.parametrize("name", ["snapshots/*"])
+@pytest.mark.parametrize("name", ["packs/*", "manifests/*", "snapshots/*"])
 def test_a_backup_goes_on_while_everything_before_it_is_forgotten_and_pruned(grown: World, name: str) -> None:
     reports: list[PruneReport] = []
 
