@@ -55,12 +55,16 @@ def command(
     """
     tags, level = parsing.tags(tag), parsing.compression(compression)
     source = session.server_url("source")
+    nice, uploads = session.number("nice", (0, 19), default=10), session.number("uploads", (1, 64))
+    gateway = options.gateway_settings(session)
     session.repository_url()
-    nice = session.number("nice", (0, 19), default=10)
-    from coldhouse.operations import backup, priority
+    from coldhouse.operations import priority
 
-    priority.step_back(source, nice)
+    priority.step_back(source, nice)  # before any thread is there
+    opening = session.opening()
+    from coldhouse.operations import backup
 
+    backup.prepare()
     chosen = backup.BackupOptions(
         source=source,
         include=table,
@@ -69,10 +73,10 @@ def command(
         tags=tags,
         patches=patches,
         compression=level,
-        uploads=session.number("uploads", (1, 64)),
-        gateway=options.gateway_settings(session),
+        uploads=uploads,
+        gateway=gateway,
     )
-    with session.repository() as repository, session.listener() as listener:
+    with opening as repository, session.listener() as listener:
         receipt = backup.run(repository, chosen, listener)
     if session.json:
         from coldhouse.cli import documents

@@ -78,6 +78,8 @@ def local(moment: datetime) -> str:
 
 def printable(text: str, *, lines: bool = False) -> str:
     """The text without anything that a terminal would obey; ``lines`` keeps line breaks. Names come from outside."""
+    if text.isascii() and text.isprintable():  # nearly always, and a listing has thousands of cells
+        return text
     return "".join(
         character
         if character == " " or (lines and character == "\n") or unicodedata.category(character)[0] not in "CZ"
@@ -88,6 +90,8 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 def width(text: str) -> int:
     """How many columns of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

@@ -17,7 +17,7 @@ from coldhouse.errors import UsageError
 
 if TYPE_CHECKING:
     from coldhouse.events import Listener
-    from coldhouse.operations.opening import Limits
+    from coldhouse.operations.opening import Limits, Opening
     from coldhouse.repository import Credential, Repository
 
 
@@ -154,6 +154,13 @@ class Session:
 
         with open_at(url, credential, self.limits()) as repository:
             yield repository
+
+    def opening(self) -> Opening:
+        """Begin to open the repository; enter what comes back to have it. Raises UsageError at once."""
+        url, credential, limits = self.repository_url(), self.credential(), self.limits()
+        from coldhouse.operations.opening import Opening
+
+        return Opening(url, credential, limits)
 
     def limits(self) -> Limits:
         """How fast the stores may be written and read, and by how many requests at once. Raises UsageError."""

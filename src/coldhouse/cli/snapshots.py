@@ -21,10 +21,10 @@ from coldhouse.cli.session import Session
 def command(session: Session, tag: tuple[str, ...]) -> None:
     """List the snapshots of a repository, newest last; those of one source if one is given."""
     tags = parsing.tags(tag)
-    session.repository_url()
+    opening = session.opening()
     from coldhouse.operations import pin, snapshots
 
-    with session.repository() as repository:
+    with opening as repository:
         if repository.write_only:
             return _print_times(session, snapshots.known_times(repository))
         found = snapshots.run(repository, source=session.shown_url("source"), tags=tags)

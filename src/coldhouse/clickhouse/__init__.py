@@ -27,7 +27,7 @@ from coldhouse.clickhouse.inspect import (
 )
 from coldhouse.clickhouse.ordering import creation_order
 from coldhouse.clickhouse.selection import Selection
-from coldhouse.clickhouse.source import Address, Source, open_source, parse_address
+from coldhouse.clickhouse.source import Address, Source, load_client, open_source, parse_address
 from coldhouse.clickhouse.sql import BackupElement, RestoreElement, S3Place
 from coldhouse.clickhouse.statements import (
     BackupRequest,
@@ -71,6 +71,7 @@ __all__ = [
     "exists",
     "functions",
     "inventory",
+    "load_client",
     "open_source",
     "parse_address",
     "part_rows",

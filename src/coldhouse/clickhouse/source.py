@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from types import TracebackType
 from typing import Protocol, Self, cast, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -242,6 +243,11 @@ def open_source(url: str, *, create: bool = True, silence: float = SILENCE_SECON
             hint="Check the path: chdb:/// and the data directory from the root.",
         )
     return Source(replace(address, silence=silence))
+
+
+def load_client() -> None:
+    """Import the client library now; it takes a tenth of a second."""
+    import_module("clickhouse_connect")
 
 
 class _Result(Protocol):

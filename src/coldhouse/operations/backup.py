@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Literal
 
-from coldhouse.clickhouse import DatabaseState, Inventory, Selection, Source, inspect, open_source
+from coldhouse.clickhouse import DatabaseState, Inventory, Selection, Source, inspect, load_client, open_source
 from coldhouse.errors import BackupFailed, StatementFailed, StorageFull, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
-from coldhouse.gateway import Gateway, GatewaySettings
+from coldhouse.gateway import GatewaySettings
 from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
@@ -20,6 +20,7 @@ from coldhouse.operations.delivery import GONE, Delivery, Ends
 from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
+from coldhouse.operations.reaching import LateGateway
 from coldhouse.operations.recording import Recorder, account
 from coldhouse.operations.transfer import RenameBegan
 from coldhouse.repository import Intent, PackSettings, Repository, new_snapshot_id, snapshot_name
@@ -62,6 +63,11 @@ class BackupReceipt:
     def complete(self) -> bool:
         """Whether everything that was asked for is in the snapshot, sound."""
         return not self.damaged
+
+
+def prepare() -> None:
+    """Import what a backup needs and its modules do not import by themselves: for who has time at the moment."""
+    load_client()
 
 
 def run(repository: Repository, options: BackupOptions, listener: Listener = silent) -> BackupReceipt:
@@ -210,7 +216,7 @@ class _Backup:
         entries: list[TableEntry] = []
         settings = pack_settings(self._options.compression, self._options.uploads)
         with (
-            Gateway(self._options.gateway) as gateway,
+            LateGateway(self._options.gateway) as gateway,
             self._repository.pack_writer(settings) as writer,
             self._repository.draft(history.shared, intent) as draft,
         ):

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from coldhouse.errors import Corruption, ObjectMissing
-from coldhouse.gateway import Arrived, IngestSession
 from coldhouse.model import Extent, PackRef
 from coldhouse.repository import IMPOSSIBLE, PackWriter, Repository, pack_name
+
+if TYPE_CHECKING:
+    from coldhouse.gateway import Arrived, IngestSession
 
 KIND = "unfinished"
 #: How many bytes may have to be sent again after a crash, at most about.

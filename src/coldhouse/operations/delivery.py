@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from coldhouse.cityhash import file_hash
@@ -22,17 +23,19 @@ from coldhouse.clickhouse import (
 )
 from coldhouse.errors import BackupFailed, StatementFailed
 from coldhouse.events import Listener, Phase, Progress
-from coldhouse.gateway import Address, Gateway, IngestSession
 from coldhouse.model import FileEntry, PackRef, TableName
 from coldhouse.operations import transfer
 from coldhouse.operations.backup_plan import Batch, BatchItem
 from coldhouse.operations.checkpoint import CheckpointWriter, Recalled
 from coldhouse.operations.history import History
 from coldhouse.operations.known_files import KnownFiles
-from coldhouse.operations.reaching import place_of, reach_gateway
+from coldhouse.operations.reaching import LateGateway, place_of, reach_gateway
 from coldhouse.operations.transfer import ReceivedTable
 from coldhouse.operations.watching import run_to_end
 from coldhouse.repository import PackWriter, Page, Repository
+
+if TYPE_CHECKING:
+    from coldhouse.gateway import Address, IngestSession
 
 #: Objects up to this size are looked at for definitions (.sql); a definition is a few kilobytes.
 DEFINITION_STARTS = (b"CREATE ", b"ATTACH ")
@@ -54,7 +57,7 @@ class Ends:
     source: Source
     repository: Repository
     writer: PackWriter
-    gateway: Gateway
+    gateway: LateGateway
     checkpoints: CheckpointWriter
     recalled: Recalled
 
@@ -111,17 +114,20 @@ class Delivery:
         known = KnownFiles(self._known_pages(batch), self._known_definitions(batch), self._recalled, broken)
         self.learn_packs(known.packs)
         base = transfer.base_document(known) if len(known) else b""
+        from coldhouse.gateway import IngestSession
+
         session = IngestSession(
             self._writer,
             base=(lambda: base) if base else None,
             verify=lambda content, arrived: transfer.check_document(content, arrived, known),
             keep=_is_kept,
         )
-        address = self._gateway.open_ingest(session)
+        gateway = self._gateway.running()
+        address = gateway.open_ingest(session)
         try:
             self._statement(batch, session, address, with_base=bool(base))
         finally:
-            self._gateway.close(address)
+            gateway.close(address)
         self._writer.flush()
         self._checkpoints.end_statement(session, self._writer)
         self._done += batch.bytes
@@ -137,7 +143,7 @@ class Delivery:
     def _reach_gateway_once(self) -> None:
         if self._reached:
             return
-        reach_gateway(self._source, self._gateway)
+        reach_gateway(self._source, self._gateway.running())
         self._reached = True
 
     def _statement(self, batch: Batch, session: IngestSession, address: Address, *, with_base: bool) -> None:

@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from coldhouse.clickhouse import S3Place, Source, statements
-from coldhouse.gateway import Address, Gateway
+
+if TYPE_CHECKING:  # a server in Python takes long to import, and not every backup needs one
+    from coldhouse.gateway import Address, Gateway, GatewaySettings
+
+
+class LateGateway:
+    """The gateway, started when it is first asked for: a backup that finds nothing new needs none."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._gateway: Gateway | None = None
+
+    def __enter__(self) -> LateGateway:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._gateway is not None:
+            self._gateway.stop()
+
+    def running(self) -> Gateway:
+        """The gateway, which listens. Raises UsageError, GatewayError."""
+        if self._gateway is None:
+            from coldhouse.gateway import Gateway
+
+            gateway = Gateway(self._settings)
+            gateway.start()
+            self._gateway = gateway
+        return self._gateway
 
 
 def place_of(address: Address, below: str = "") -> S3Place:

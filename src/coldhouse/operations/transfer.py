@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from coldhouse.clickhouse import document, layout
 from coldhouse.errors import BackupFailed
-from coldhouse.gateway import Arrived, IngestSession
 from coldhouse.model import WHOLE_TABLE, FileEntry, Part, PartState, TableName
 from coldhouse.operations.known_files import KnownFiles
+
+if TYPE_CHECKING:
+    from coldhouse.gateway import Arrived, IngestSession
 
 
 @dataclass(frozen=True, slots=True)

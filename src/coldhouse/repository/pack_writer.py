@@ -31,7 +31,7 @@ from coldhouse.repository.pack_format import FRAME_SIZE, MAX_RUNS, VERIFIED
 from coldhouse.storage.base import Storage
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 #: Frames that a stream reserves at a time, so that a large file lies in runs of 4 MiB.
 _RESERVE = 16
@@ -60,8 +60,6 @@ class PackWriter:
     """Takes files and stores them in packs; any thread may use it. Also a context manager: leaving it closes it."""
 
     def __init__(self, storage: Storage, ring: Keyring, settings: PackSettings) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         self.stored_bytes = 0
         self.objects = 0
         self._storage = storage
@@ -80,7 +78,7 @@ class PackWriter:
         self._frames: list[bytearray] = []  # plaintext buffers of shared frames, to be used again
         self._stored: dict[bytes, PackRef] = {}
         self._failure: BaseException | None = None
-        self._uploads = ThreadPoolExecutor(settings.uploads, "pack-upload")
+        self._uploads: ThreadPoolExecutor | None = None  # made with the first pack: often there is none
 
     def __enter__(self) -> PackWriter:
         return self
@@ -133,7 +131,8 @@ class PackWriter:
             if self._failure is None:
                 self._failure = ColdhouseError("The pack writer is closed.")
             self._lock.notify_all()
-        self._uploads.shutdown(wait=True, cancel_futures=True)
+        if self._uploads is not None:
+            self._uploads.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
         """End; what was not flushed is dropped. A second close does nothing."""
@@ -288,6 +287,10 @@ class PackWriter:
         pack.queued = True
         self._draining.discard(pack)
         self._pending.add(pack)
+        if self._uploads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._uploads = ThreadPoolExecutor(self._settings.uploads, "pack-upload")
         future = self._uploads.submit(self._store, pack)
         future.add_done_callback(partial(self._uploaded, pack))
 
