@@ -110,7 +110,7 @@ class EngineServer:
             headers={"Authorization": f"Basic {credentials}"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=300) as answer:
+            with urllib.request.urlopen(request, timeout=900) as answer:
                 body: bytes = answer.read()
                 return body
         except urllib.error.HTTPError as error:
