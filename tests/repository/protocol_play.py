@@ -14,12 +14,14 @@ import msgspec
 
 from coldhouse.errors import ColdhouseError, NoSuchSnapshot, ObjectMissing
 from coldhouse.model import Extent, FileEntry, PackRef, Part, PartState, Snapshot
-from coldhouse.repository import Repository, draft, names, revisions
+from coldhouse.repository import Repository, draft, names
 from coldhouse.repository.collection import Collection, Limits
 from coldhouse.repository.crypto import Kind, seal
 from coldhouse.repository.intents import Intent
 from coldhouse.repository.manifests import ManifestWriter
+from coldhouse.repository.marking import mark, read_root
 from coldhouse.repository.pack_format import table_size
+from coldhouse.repository.superseding import successions, supersede
 from coldhouse.storage.base import Storage
 from tests.repository.interleaving import Actor, How, Inline, Stage
 from tests.repository.samples import checksum, entry, new_repository, root
@@ -149,12 +151,11 @@ class Protocol:
         if not ids:
             return
         id = self.random.choice(ids)
-        number = revisions.next_revision(revisions.revisions(repository.storage, id))
-        with repository.intent("prune", [names.snapshot(id, number)]) as intent:
-            standing = repository.snapshot_objects().get(id)
-            if standing is None:
+        subject = successions(repository.storage.list(names.SNAPSHOTS))[id]
+        with repository.intent("prune", [subject.next]) as intent:
+            snapshot = read_root(repository, subject.standing[0]) if subject.standing else None
+            if snapshot is None:
                 return
-            snapshot = repository.snapshot(id)
             with repository.draft(None, Unchecked(intent)) as made:
                 for each in repository.entries(snapshot):
                     packs = {ref.id: ref for page in each.pages for ref in repository.page(page).packs.values()}
@@ -171,11 +172,7 @@ class Protocol:
                 names.snapshot(id),
                 msgspec.msgpack.encode(replace(snapshot, catalog=catalog)),
             )
-            name = names.snapshot(id, number)
-            intent.create(name, sealed)
-            forgotten = repository.storage.size(standing[0]) == len(names.FENCE)
-            for old in [name] if forgotten else standing:
-                repository.storage.put(old, names.FENCE)
+            supersede(repository.storage, intent, subject, sealed)
 
     def _read(self, repository: Repository) -> None:
         with repository.reading("restore"):
@@ -198,8 +195,6 @@ class Protocol:
         return found
 
     def _read_needs(self, name: str) -> frozenset[tuple[str, int]]:
-        from coldhouse.repository.marking import mark
-
         try:
             marks = mark(self._at(self.stage.storage), [name], threads=0)
         except ColdhouseError as error:

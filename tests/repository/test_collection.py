@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
@@ -13,7 +14,7 @@ from coldhouse.repository import Repository, condemned, intents, names
 from coldhouse.repository.collection import FORGETTABLE, Collected, Collection, Tally
 from coldhouse.repository.condemned import Candidate, What
 from coldhouse.repository.intents import Declaration
-from coldhouse.storage.base import names_of
+from coldhouse.storage.base import StoredObject, names_of
 from tests.repository.interleaving import ClockedStorage
 from tests.repository.samples import entry, new_repository, packs_of, parts, root, store
 from tests.support.faulty import Fault, FaultyStorage, How
@@ -241,6 +242,27 @@ def test_what_was_set_aside_keeps_what_it_needs(repository: Repository, storage:
     storage.objects["quarantine/snapshots/other.1"] = b"nonsense"
     repository.forget([first.id])
     assert collect(repository).deleted == Tally()
+    assert objects(storage) == before
+
+
+def test_a_snapshot_that_gets_a_new_revision_while_it_is_listed(
+    repository: Repository, storage: ClockedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first listing shows the old one as a fence already, and does not show the new one yet."""
+    first = taken(repository, b"one")
+    before = objects(storage)
+    old, new = names.snapshot(first.id), names.snapshot(first.id, 1)
+    storage.objects[new] = storage.objects[old]
+    storage.put(old, names.FENCE)
+    look, looks = storage.list, [old]
+
+    def listed(prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+        shown = looks.pop() if prefix == names.SNAPSHOTS and looks else ""
+        return (each for each in look(prefix, after=after) if not shown or each.name == shown)
+
+    monkeypatch.setattr(storage, "list", listed)
+    assert collect(repository).deleted == Tally()
+    assert not looks
     assert objects(storage) == before
 
 

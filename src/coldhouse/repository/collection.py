@@ -32,6 +32,7 @@ UNFINISHED = "unfinished"
 _QUARANTINE = "quarantine/snapshots/"
 _BATCH = 1000
 _LOOKS = 5
+_LISTINGS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,12 @@ class Collection:
 
     def _now(self, own: Intent) -> datetime:
         """The time on the store's own clock: that of an object which was just written."""
-        name = names.declaration(own.id, 0)
-        return next(stored.modified for stored in self._storage.list(name))
+        for _ in range(_LOOKS):
+            times = [stored.modified for stored in self._storage.list(f"{names.INTENTS}{own.id}/")]
+            if times:
+                return max(times)
+            own.renew()  # another collection has taken this one for dead
+        raise _restless()
 
     def _stored(self) -> Iterator[tuple[Candidate, int, datetime]]:
         for what, prefix in ((What.PACK, names.PACKS), (What.MANIFEST, names.MANIFESTS)):
@@ -160,16 +165,22 @@ class Collection:
                     yield Candidate(what, id), stored.size, stored.modified
 
     def _roots(self) -> set[str]:
-        """The names of all revisions that stand.
+        """The names of all revisions that stand. Raises PruneRefused if the snapshots never stay as they are.
 
-        Two listings, one after the other: in the first one a snapshot could be missing whose next revision was created
-        behind the place that had been listed, and which was fenced before its own place was.
+        A listing that is made while a snapshot gets a new revision can miss the new one, and see the old one as a fence
+        already. So it is repeated until it shows the same twice: then none was missed in the second one.
         """
         roots: set[str] = set()
-        for _ in range(2):
-            for objects in self._repository.snapshot_objects().values():
+        before: dict[str, bool] | None = None
+        for _ in range(_LISTINGS):
+            listing = list(self._storage.list(names.SNAPSHOTS))
+            for objects in revisions.standing(listing).values():
                 roots.update(objects)
-        return roots
+            now = {stored.name: revisions.is_fence(stored) for stored in listing}
+            if now == before:
+                return roots
+            before = now
+        raise _restless()
 
     def _mark(self) -> Marks:
         """Walk from all roots. One that is forgotten on the way may take things along: then it is begun anew."""
@@ -186,7 +197,7 @@ class Collection:
             marks.add_packs(self._noted())
             self._mark_quarantine()
             return marks
-        raise PruneRefused("Snapshots keep being forgotten while they are read.", hint="Run prune again later.")
+        raise _restless()
 
     def _mark_again(self, marks: Marks) -> Marks:
         """Walk from what was committed since."""
@@ -368,6 +379,12 @@ class Collection:
 
 def _is_old(stored: StoredObject, now: datetime) -> bool:
     return now - stored.modified > FORGETTABLE
+
+
+def _restless() -> PruneRefused:
+    return PruneRefused(
+        "Snapshots keep changing while they are looked at; nothing was deleted.", hint="Run prune again later."
+    )
 
 
 def _unreadable(error: Corruption) -> PruneRefused:
