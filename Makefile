@@ -4,6 +4,7 @@
 #   make test       every check and test
 #   make check      the checks alone: ruff, mypy, import-linter
 #   make bench      Coldhouse beside ClickHouse's own commands and restic: about 15 minutes (needs restic)
+#   make bench-scale  manifests of up to a million parts, without their data: about 20 minutes
 #   make bench-full the same at full size, and the tables of docs/performance.md
 #   make format     let ruff rewrite what it can
 #   make test-long  the tests that take minutes
@@ -11,7 +12,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench bench-full check format clean
+.PHONY: help demo test test-long bench bench-full bench-scale check format clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
@@ -88,6 +89,10 @@ bench: .venv/installed
 
 bench-full: .venv/installed
 	@$(BIN)/python -m benchmarks --full --write-docs
+	@$(BIN)/python -m benchmarks.scale
+
+bench-scale: .venv/installed
+	@$(BIN)/python -m benchmarks.scale
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -5,6 +5,7 @@ import json
 from coldhouse.cli import documents
 from coldhouse.model import Mutation, TableName
 from coldhouse.operations.backup import BackupReceipt
+from coldhouse.operations.estimate import Requests
 from coldhouse.operations.init import RepositoryInfo
 from coldhouse.operations.restore import RestoreReport
 from coldhouse.operations.restore_plan import TableOutcome
@@ -55,6 +56,42 @@ def test_backup() -> None:
         "damaged_at_source": ["shop.orders p"],
         "warnings": ["one disk"],
         "seconds": 65.234,
+        "requests": None,
+    }
+
+
+def test_a_backup_says_what_it_asked_of_the_store() -> None:
+    asked = Requests(put=4, get=3, list=2, head=3, delete=1, uploaded=9000, downloaded=700)
+    receipt = BackupReceipt(values.snapshot(), "/backups", 1, (), (), asked)
+    assert json.loads(documents.encoded(documents.backup(receipt)))["requests"] == {
+        "put": 4,
+        "get": 3,
+        "list": 2,
+        "head": 3,
+        "delete": 1,
+        "bytes_up": 9000,
+        "bytes_down": 700,
+    }
+
+
+def test_a_dry_run_of_a_backup() -> None:
+    document = json.loads(documents.encoded(documents.preview(values.preview())))
+    least, most = document.pop("requests_at_least"), document.pop("requests_at_most")
+    assert (least["put"], most["put"], least["bytes_down"], most["bytes_down"]) == (1, 5, 2048, 4096)
+    assert document == {
+        "dry_run": True,
+        "location": "/backups",
+        "compared_with": values.FIRST,
+        "tables": [
+            {"database": "shop", "table": "idle", "action": "carry", "partitions": None, "bytes": 0},
+            {"database": "shop", "table": "kv", "action": "ask", "partitions": None, "bytes": None},
+            {"database": "shop", "table": "orders", "action": "ask", "partitions": 2, "bytes": 1048576},
+        ],
+        "statements": 1,
+        "bytes_sent_at_most": 2097152,
+        "exact": False,
+        "not_estimated": ["shop.kv"],
+        "warnings": ["one disk"],
     }
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from coldhouse.cli import receipts
+from coldhouse.cli import cost_output, receipts
 from coldhouse.model import Mutation, TableName
 from coldhouse.operations.backup import BackupReceipt
+from coldhouse.operations.estimate import Requests
 from coldhouse.operations.restore import RestoreReport
 from coldhouse.operations.restore_plan import TableOutcome
 from coldhouse.operations.show import SnapshotDetail
@@ -147,3 +148,33 @@ def test_parts_that_were_left_out_and_unfinished_mutations_are_named() -> None:
     assert lines[0].startswith("Restore done IN PART")
     assert "  shop.orders p" in lines
     assert lines[-1] == "  shop.orders: DELETE WHERE 1"
+
+
+def test_a_backup_receipt_says_what_was_asked_of_the_store() -> None:
+    asked = Requests(put=4, get=1200, list=2, head=3, delete=1, uploaded=9000, downloaded=700)
+    lines = receipts.backup_receipt(BackupReceipt(values.snapshot(), "/backups", 1, (), (), asked))
+    assert "  requests  4 PUT, 1,200 GET, 2 LIST, 3 HEAD, 1 DELETE; 700 B read" in lines
+
+
+def test_a_dry_run_of_a_backup_tells_bounds_from_numbers_that_are_exact() -> None:
+    assert cost_output.backup_preview(values.preview()) == [
+        f"Dry run, nothing was sent or stored; compared with {values.FIRST}.",
+        "ClickHouse would be asked for 2 of 3 tables, in 1 statement.",
+        "",
+        "TABLE        WOULD BE      PARTITIONS  AT THE SOURCE",
+        "shop.idle    carried over",
+        "shop.kv      asked for            all        unknown",
+        "shop.orders  asked for              2       1.00 MiB",
+        "",
+        "Estimate, at least to at most; a single number is exact except for sizes of sealed objects:",
+        "  sent      0 B to 2.00 MiB by ClickHouse",
+        "  stored    500 B to 1.00 MiB",
+        "  read      2.00 KiB to 4.00 KiB",
+        "  requests  1 to 5 PUT, 3 GET, 2 LIST, 1 to 9 HEAD, 0 to 1 DELETE",
+        "",
+        "Not in the estimate, because their engines do not tell their size:",
+        "  shop.kv",
+        "",
+        "Warnings:",
+        "  one disk",
+    ]

@@ -14,6 +14,7 @@ from coldhouse.model import (
     TableKind,
     TableName,
 )
+from coldhouse.operations.estimate import BackupEstimate, BackupPreview, Bounds, Requests, TablePreview
 
 FIRST = "20261122T170000Z-00112233445566aa"
 SECOND = "20261123T073000Z-8899aabbccddeeff"
@@ -64,6 +65,24 @@ def full_snapshot() -> Snapshot:
         tags={},
         accounting=Accounting(1000, 0, 1000, 1000, 900, 3, tables=1, parts=1, files=8, rows=10, databases=1),
         catalog=(),
+    )
+
+
+def preview() -> BackupPreview:
+    """A backup that would ask for two of three tables."""
+    least = Requests(put=1, get=3, list=2, head=1, uploaded=500, downloaded=2048)
+    most = Requests(put=5, get=3, list=2, head=9, delete=1, uploaded=1 << 20, downloaded=4096)
+    return BackupPreview(
+        "/backups",
+        FIRST,
+        (
+            TablePreview(TableName("shop", "idle"), "carry", None, 0),
+            TablePreview(TableName("shop", "kv"), "ask", None, None),
+            TablePreview(TableName("shop", "orders"), "ask", 2, 1 << 20),
+        ),
+        BackupEstimate(1, 2 << 20, Bounds(least, most), ("shop.kv",), lists=False),
+        Bounds(least, most),
+        ("one disk",),
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from coldhouse.cli import options, parsing
 from coldhouse.cli.output import print_json, print_text
 from coldhouse.cli.session import Session
+
+if TYPE_CHECKING:
+    from coldhouse.operations.backup import BackupOptions
+    from coldhouse.operations.opening import Opening
 
 DONE, IN_PART = 0, 3
 
@@ -34,6 +38,7 @@ DONE, IN_PART = 0, 3
     envvar="COLDHOUSE_COMPRESSION",
     help="auto: zstd level 1 where it saves at least 3 %.",
 )
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, stored and requested, and change nothing.")
 @options.gateway
 @options.bandwidth
 @options.niceness
@@ -48,6 +53,7 @@ def command(
     tag: tuple[str, ...],
     patches: Literal["apply", "fail"],
     compression: str,
+    dry_run: bool,
 ) -> int:
     """Take a snapshot of a ClickHouse: all databases except its own, or the tables that the patterns name.
 
@@ -76,6 +82,8 @@ def command(
         uploads=uploads,
         gateway=gateway,
     )
+    if dry_run:
+        return _preview(session, opening, chosen)
     with opening as repository, session.listener() as listener:
         receipt = backup.run(repository, chosen, listener)
     if session.json:
@@ -87,3 +95,19 @@ def command(
 
         print_text(backup_receipt(receipt))
     return DONE if receipt.complete else IN_PART
+
+
+def _preview(session: Session, opening: Opening, chosen: BackupOptions) -> int:
+    from coldhouse.operations import backup
+
+    with opening as repository, session.listener() as listener:
+        preview = backup.preview(repository, chosen, listener)
+    if session.json:
+        from coldhouse.cli import documents
+
+        print_json(documents.preview(preview))
+    else:
+        from coldhouse.cli.cost_output import backup_preview
+
+        print_text(backup_preview(preview))
+    return DONE

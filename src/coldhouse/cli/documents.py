@@ -12,6 +12,7 @@ from coldhouse.model import Snapshot, TableEntry
 
 if TYPE_CHECKING:
     from coldhouse.operations.backup import BackupReceipt
+    from coldhouse.operations.estimate import BackupPreview, Requests
     from coldhouse.operations.init import RepositoryInfo
     from coldhouse.operations.pin import Pin
     from coldhouse.operations.proof import ProofRecord
@@ -75,10 +76,49 @@ class SnapshotDocument(msgspec.Struct, frozen=True, kw_only=True):
     pin_reason: str = ""
 
 
+class RequestsText(msgspec.Struct, frozen=True):
+    """Requests to the store by their kind, and the bytes that went up to it and came down from it."""
+
+    put: int
+    get: int
+    list: int
+    head: int
+    delete: int
+    bytes_up: int
+    bytes_down: int
+
+
 class BackupDocument(SnapshotDocument, frozen=True, kw_only=True):
-    """The document of ``backup``: the snapshot and how long it took."""
+    """The document of ``backup``: the snapshot, how long it took, and what it asked of the store."""
 
     seconds: float
+    requests: RequestsText | None = None
+
+
+class PreviewedTable(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup would do with a table; ``partitions`` null for all of it, ``bytes`` null where nobody knows."""
+
+    database: str
+    table: str
+    action: str
+    partitions: int | None
+    bytes: int | None
+
+
+class PreviewDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``backup --dry-run``."""
+
+    dry_run: bool
+    location: str
+    compared_with: str | None
+    tables: list[PreviewedTable]
+    statements: int
+    bytes_sent_at_most: int
+    requests_at_least: RequestsText
+    requests_at_most: RequestsText
+    exact: bool
+    not_estimated: list[str]
+    warnings: list[str]
 
 
 class MutationText(msgspec.Struct, frozen=True):
@@ -159,7 +199,42 @@ def backup(receipt: BackupReceipt) -> BackupDocument:
     warnings = list(dict.fromkeys([*receipt.snapshot.warnings, *receipt.warnings]))
     damaged = list(dict.fromkeys([*receipt.snapshot.damaged, *receipt.damaged]))
     fields = msgspec.structs.asdict(base) | {"warnings": warnings, "damaged_at_source": damaged}
-    return msgspec.convert(fields | {"seconds": round(receipt.seconds, 3)}, BackupDocument)
+    asked = None if receipt.requests is None else msgspec.structs.asdict(requests(receipt.requests))
+    return msgspec.convert(fields | {"seconds": round(receipt.seconds, 3), "requests": asked}, BackupDocument)
+
+
+def requests(asked: Requests) -> RequestsText:
+    """Requests as documents write them."""
+    return RequestsText(
+        asked.put, asked.get, asked.list, asked.head, asked.delete, bytes_up=asked.uploaded, bytes_down=asked.downloaded
+    )
+
+
+def preview(found: BackupPreview) -> PreviewDocument:
+    """The document of what a backup would do and cost."""
+    tables = [
+        PreviewedTable(
+            database=each.name.database,
+            table=each.name.table,
+            action=each.action,
+            partitions=each.partitions,
+            bytes=each.bytes,
+        )
+        for each in found.tables
+    ]
+    return PreviewDocument(
+        dry_run=True,
+        location=found.location,
+        compared_with=found.parent or None,
+        tables=tables,
+        statements=found.estimate.statements,
+        bytes_sent_at_most=found.estimate.sent,
+        requests_at_least=requests(found.requests.least),
+        requests_at_most=requests(found.requests.most),
+        exact=found.requests.exact,
+        not_estimated=list(found.estimate.unsized),
+        warnings=list(found.warnings),
+    )
 
 
 def snapshots(

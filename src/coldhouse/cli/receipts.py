@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from coldhouse.cli import cost_output
 from coldhouse.cli.output import count, duration, facts, listed, local, size, table
 from coldhouse.model import Accounting, Snapshot, TableEntry
 
@@ -37,6 +38,7 @@ def backup_receipt(receipt: BackupReceipt) -> list[str]:
                 ("holds", _holds(snapshot.accounting)),
                 ("sent", f"{size(snapshot.accounting.sent)} by ClickHouse"),
                 ("stored", _stored(snapshot.accounting)),
+                ("requests", cost_output.requests(receipt.requests)),
             ]
         ),
         "",

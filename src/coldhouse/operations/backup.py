@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -18,12 +18,14 @@ from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
 from coldhouse.operations.delivery import GONE, Delivery, Ends
 from coldhouse.operations.disks import data_paths, same_disk
+from coldhouse.operations.estimate import BackupPreview, Bounds, Surroundings, estimate_backup, preview_table
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
 from coldhouse.operations.reaching import LateGateway
-from coldhouse.operations.recording import Recorder, account
+from coldhouse.operations.recording import Recorder, account, is_same_database
 from coldhouse.operations.transfer import RenameBegan
 from coldhouse.repository import Intent, PackSettings, Repository, new_snapshot_id, snapshot_name
+from coldhouse.storage.counted import Requests, requests_of
 from coldhouse.version import SOFTWARE
 
 LOOKS = 3
@@ -51,13 +53,17 @@ class BackupOptions:
 
 @dataclass(frozen=True, slots=True)
 class BackupReceipt:
-    """What a backup did: the committed snapshot, where it is, how long it took (seconds), what is not sound in it."""
+    """What a backup did: the committed snapshot, where it is, how long it took (seconds), what is not sound in it.
+
+    ``requests`` are those to the store since the repository was opened; None where the store does not count.
+    """
 
     snapshot: Snapshot
     location: str
     seconds: float
     damaged: tuple[str, ...]
     warnings: tuple[str, ...]
+    requests: Requests | None = None
 
     @property
     def complete(self) -> bool:
@@ -95,6 +101,19 @@ def run(repository: Repository, options: BackupOptions, listener: Listener = sil
     raise BackupFailed("the tables of the source keep changing", hint="repeat when no table is being dropped")
 
 
+def preview(repository: Repository, options: BackupOptions, listener: Listener = silent) -> BackupPreview:
+    """Say what :func:`run` would do and what it would cost; nothing is sent, stored or changed.
+
+    Raises SourceError, UsageError, StorageError, StorageFull as :func:`run` does.
+    """
+    with (
+        open_source(options.source, create=False) as source,
+        recalling(repository, lambda text: listener(Warned(text))) as recalled,
+    ):
+        inspect.check_source(source)
+        return _Backup(recalled, source, options, listener).preview()
+
+
 class _Backup:
     """One attempt; what it holds is what its steps share."""
 
@@ -125,7 +144,55 @@ class _Backup:
                 self._warn(text)
             plans = self._plan(inventory, history)
             self._check_room(plans)
-            return self._receipt(self._store(inventory, plans, history, intent))
+            snapshot = self._store(inventory, plans, history, intent)
+        return self._receipt(snapshot)
+
+    def preview(self) -> BackupPreview:
+        """Everything up to the plan, and what follows from it."""
+        self._listener(Phase("looking at the source"))
+        options = self._options
+        inventory = inspect.inventory(self._source, Selection(options.include, options.exclude))
+        self._refuse_nothing(inventory)
+        self._warn_of_shared_disk()
+        names = [table.name for table in inventory.tables]
+        for name in inspect.unapplied_patches(self._source, names):
+            self._warn(f"{name}: lightweight updates are not applied yet; the parts that they change are not counted")
+        patterns = (options.include, options.exclude)
+        history = History.of(self._repository, self._source.identity, patterns, full=options.full)
+        for text in history.warnings:
+            self._warn(text)
+        plans = self._plan(inventory, history)
+        self._check_room(plans)
+        around = self._surroundings(inventory, plans, history)
+        until_now = requests_of(self._repository.storage) or Requests()
+        estimate = estimate_backup(plans, batches(plans), around)
+        if estimate.lists:
+            stored = (_count(self._repository.stored_packs()), _count(self._repository.stored_manifests()))
+            estimate = estimate_backup(plans, batches(plans), replace(around, stored=stored))
+        return BackupPreview(
+            self._repository.url,
+            history.parent.id if history.parent else "",
+            tuple(map(preview_table, plans)),
+            estimate,
+            Bounds(until_now, until_now) + estimate.bounds,
+            tuple(self._warnings),
+        )
+
+    def _surroundings(self, inventory: Inventory, plans: Sequence[TablePlan], history: History) -> Surroundings:
+        recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
+        databases = [(state, history.database(state.name)) for state in inventory.databases]
+        new = history.shared is None or any(known is None for _, known in databases)
+        new = new or any(plan.known is None or plan.known.name != plan.table.name for plan in plans)
+        same = all(is_same_database(state, known) for state, known in databases)
+        changed = new or not same or not all(plan.carried for plan in plans)
+        return Surroundings(
+            catalog=history.shared.catalog if history.shared else (),
+            new=new,
+            changed=changed or history.entries != len(plans) + len(databases),
+            frames=PackSettings().frames,
+            checkpoint_bytes=0 if self._repository.write_only else self._options.checkpoint_bytes,
+            recalled=len(recalled.notes),
+        )
 
     def _warn(self, text: str) -> None:
         self._warnings.append(text)
@@ -269,7 +336,12 @@ class _Backup:
 
     def _receipt(self, snapshot: Snapshot) -> BackupReceipt:
         return BackupReceipt(
-            snapshot, self._repository.url, time.monotonic() - self._clock, snapshot.damaged, snapshot.warnings
+            snapshot,
+            self._repository.url,
+            time.monotonic() - self._clock,
+            snapshot.damaged,
+            snapshot.warnings,
+            requests_of(self._repository.storage),
         )
 
 
@@ -277,6 +349,10 @@ def pack_settings(compression: str, uploads: int) -> PackSettings:
     """How packs are written where so many are to be stored at a time: while these are, another one is filled."""
     usual = PackSettings(compression=compression)
     return replace(usual, uploads=uploads, buffers=max(usual.buffers, uploads + 1)) if uploads else usual
+
+
+def _count(listed: Iterable[object]) -> int:
+    return sum(1 for _ in listed)
 
 
 def _in_order(inventory: Inventory, plans: Sequence[TablePlan]) -> list[DatabaseState | TablePlan]:

@@ -26,11 +26,12 @@ TABLES_PER_STATEMENT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class PartitionLoad:
-    """A partition to send: how many files it has, about, and its bytes at the source."""
+    """A partition to send: how many files it has, about, its bytes at the source, and how many parts."""
 
     id: str
     files: int
     bytes: int
+    parts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ def _by_partition(states: Iterable[PartState]) -> Iterator[tuple[str, Iterator[P
 
 def _load(part_id: str, parts: Sequence[PartState]) -> PartitionLoad:
     files = sum(state.files or USUAL_FILES for state in parts)
-    return PartitionLoad(part_id, files, sum(state.bytes for state in parts))
+    return PartitionLoad(part_id, files, sum(state.bytes for state in parts), len(parts))
 
 
 def batches(plans: Iterable[TablePlan], *, files: int = FILES_PER_STATEMENT) -> list[Batch]:

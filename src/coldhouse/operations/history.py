@@ -61,6 +61,11 @@ class History:
         pages = Earlier(repository.page, broken.read(repository).ids | condemned)
         return cls(parent, parent if whole else None, pages, tuple(warnings), by_name, by_uuid)
 
+    @property
+    def entries(self) -> int:
+        """How many tables and databases the parent holds."""
+        return len(self._by_name)
+
     def table(self, state: TableState) -> TableEntry | None:
         """What is known of a table, under its name or (renamed since) under its uuid."""
         return self._by_name.get(state.name) or self._by_uuid.get(state.uuid)

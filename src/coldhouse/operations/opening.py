@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coldhouse import repository, storage
 from coldhouse.repository import Credential, Repository
 from coldhouse.storage import Storage
+from coldhouse.storage.counted import CountedStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +28,20 @@ NO_LIMITS = Limits()
 
 
 def store_at(url: str, limits: Limits = NO_LIMITS) -> Storage:
-    """The store at a folder or bucket URL, which keeps within the limits. Raises UsageError."""
+    """The store at a folder or bucket URL, which keeps within the limits and counts requests. Raises UsageError."""
     store = storage.open_storage(url)
     if limits == NO_LIMITS:
-        return store
+        return CountedStorage(store)
     from coldhouse.storage.throttled import throttled
 
-    return throttled(
+    bounded = throttled(
         store,
         upload=limits.upload,
         download=limits.download,
         uploads=limits.uploads,
         downloads=limits.downloads,
     )
+    return CountedStorage(bounded)
 
 
 def open_at(repo_url: str, credential: Credential, limits: Limits = NO_LIMITS) -> Repository:
@@ -101,7 +103,7 @@ def read_credential(kind: str, text: str, origin: str) -> Credential:
 
 def create_at(repo_url: str, passphrase: str) -> Repository:
     """Make a new repository at a folder or bucket URL and open it. Raises RepositoryExists, StorageError."""
-    store = storage.open_storage(repo_url)
+    store = store_at(repo_url)
     try:
         return repository.init(store, passphrase)
     except BaseException:

@@ -29,7 +29,7 @@ class Recorder:
 
     def database(self, state: DatabaseState, known: TableEntry | None) -> TableEntry:
         """Record a database: its definition, carried if it is the one that is ``known``."""
-        if known is not None and (known.uuid, known.definition) == (state.uuid, state.definition):
+        if known is not None and is_same_database(state, known):
             self._draft.carry(known)
             return known
         entry = TableEntry(
@@ -115,6 +115,11 @@ class _Tally:
             self.new_bytes += received.new_bytes
             self.damaged += received.damaged
             yield from received.parts
+
+
+def is_same_database(state: DatabaseState, known: TableEntry | None) -> bool:
+    """Whether a database is as it was recorded."""
+    return known is not None and (known.uuid, known.definition) == (state.uuid, state.definition)
 
 
 def account(entries: Iterable[TableEntry], snapshot_id: str) -> Accounting:

@@ -12,7 +12,7 @@ from coldhouse.repository.crypto import damaged, missing
 from coldhouse.storage.base import Storage
 
 #: Up to so many objects are asked for one by one; more are found by listing.
-_ASK = 100
+ASKED = 100
 _ASKING = 8
 
 
@@ -46,7 +46,7 @@ class Needs:
         manifests = {names.manifest(id): size for id, size in self.manifests.items()}
         packs = {names.pack(id): size for id, size in self.packs.items()}
         for prefix, expected in ((names.MANIFESTS, manifests), (names.PACKS, packs)):
-            found = _ask(storage, expected) if len(expected) <= _ASK else _list(storage, prefix, expected)
+            found = _ask(storage, expected) if len(expected) <= ASKED else _list(storage, prefix, expected)
             for name, size in expected.items():
                 if name not in found:
                     raise missing(name)

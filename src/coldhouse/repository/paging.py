@@ -104,7 +104,7 @@ class Pager:
         return None
 
     def _carry(self, page: PageRef, parts: Sequence[Part] | None) -> None:
-        if self._loose and not self._cut_off() and _small(page) and self._is_small():
+        if self._loose and not self._cut_off() and is_small(page) and self._is_small():
             for part in self._load(page) if parts is None else parts:
                 self._loosen(part)
             return
@@ -160,5 +160,6 @@ def _fits(parts: int, files: int) -> bool:
     return parts <= MAX_PARTS and files <= MAX_FILES
 
 
-def _small(page: PageRef) -> bool:
+def is_small(page: PageRef) -> bool:
+    """Whether a page may be merged with a changed neighbour."""
     return page.parts * _SMALL < MAX_PARTS and page.files * _SMALL < MAX_FILES
