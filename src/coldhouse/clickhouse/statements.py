@@ -230,6 +230,7 @@ _PROBE_SETTINGS: Mapping[str, SettingValue] = {
     "backup_restore_s3_retry_attempts": 0,
     "s3_retry_attempts": 0,
     "s3_connect_timeout_ms": 5000,
+    "s3_use_adaptive_timeouts": False,  # else the only attempt here has less time than a busy machine may need
 }
 
 # S3_ERROR and the network's own: NETWORK_ERROR, SOCKET_TIMEOUT, DNS_ERROR, POCO_EXCEPTION, UNACCEPTABLE_URL
