@@ -12,8 +12,9 @@ import pytest
 from coldhouse import repository as repositories
 from coldhouse.errors import NoRepository, RepositoryExists, StorageError, StorageFull, UsageError, WrongPassphrase
 from coldhouse.events import Event, Progress
-from coldhouse.operations import copy
+from coldhouse.operations import copy, prune, verify
 from coldhouse.repository import Repository, open_repository
+from coldhouse.repository.names import FENCE
 from coldhouse.storage import Storage, open_storage
 from tests.scenarios.conftest import CHEAP, Clickhouse, play
 from tests.scenarios.damage import flip, packs
@@ -299,3 +300,59 @@ def test_keys_that_are_added_later_open_the_copy_as_well(filled: World, other_st
 
     assert open_repository(other_store, "a second passphrase").snapshot_ids() == filled.repository.snapshot_ids()
     assert other_store.size("rotations/2") == 0
+
+
+# ------------------------------------------------------------------------------------- where something was forgotten
+
+
+def test_what_was_forgotten_there_comes_back_only_by_its_name(filled: World, other_store: FaultyStorage) -> None:
+    before = filled.content()
+    first, second = (one.id for one in filled.snapshots())
+    target = alike(filled, other_store)
+    copy.run(filled.repository, target)
+    target.forget([second])
+
+    report = copy.run(filled.repository, target)
+    assert [one.status for one in report.snapshots] == ["there", "forgotten"]
+    assert report.complete and report.objects == 0
+    assert target.snapshot_ids() == [first]
+
+    again = copy.run(filled.repository, target, [second])
+    assert [(one.status, one.objects) for one in again.snapshots] == [("copied", 1)]
+    assert target.snapshot_ids() == [first, second]
+    assert content_from(filled, open_repository(other_store, PASSPHRASE), second) == before
+
+
+def test_what_was_pruned_there_never_comes_back_under_its_names(filled: World, other_store: FaultyStorage) -> None:
+    before = filled.content()
+    second = filled.snapshots()[-1].id
+    target = alike(filled, other_store)
+    copy.run(filled.repository, target)
+    there = set(objects(other_store))
+    target.forget([second])
+    prune.run(target, prune.PruneOptions(max_unused=100))
+    gone = there - set(objects(other_store))
+    assert any(name.startswith("packs/") for name in gone)
+
+    assert copy.run(filled.repository, target, [second]).complete
+
+    assert not gone & set(objects(other_store))
+    reopened = open_repository(other_store, PASSPHRASE)
+    assert all(found.ok for found in verify.run(reopened, verify.VerifyOptions(level="data")))
+    assert content_from(filled, reopened, second) == before
+
+
+def test_a_copy_that_was_taken_for_dead_is_made_again(filled: World, other_store: FaultyStorage) -> None:
+    before = filled.content()
+    second = filled.snapshots()[-1].id
+    target = alike(filled, other_store)
+    other_store.inject(Fault(How.BEFORE, "create", f"snapshots/{second}", StorageFull("There is no room left.")))
+    with pytest.raises(StorageFull):
+        copy.run(filled.repository, target)
+    other_store.create(f"snapshots/{second}", FENCE)  # as a prune does it, hours later
+
+    report = copy.run(filled.repository, target)
+
+    assert [one.status for one in report.snapshots] == ["there", "copied"]
+    assert content_from(filled, open_repository(other_store, PASSPHRASE), second) == before
+    assert not list(target.notes(copy.KIND))

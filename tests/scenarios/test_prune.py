@@ -183,7 +183,7 @@ def test_a_prune_that_is_killed_is_repeated(tmp_path: Path) -> None:
         coldhouse.start(*arguments(folder)).kill_after(length * (0.5 + 0.15 * number))
         with open_repository(open_storage(str(folder)), PASSPHRASE) as repository:
             assert {id: said(repository, id) for id in repository.snapshot_ids()} == says
-            time.sleep(0.01)  # so that what was killed was heard of before now
+            time.sleep(0.1)  # so that what was killed was heard of before now
             pruned(repository, AT_ONCE)
             assert {id: said(repository, id) for id in repository.snapshot_ids()} == says
             left = prune.prepare(repository, EVERYTHING)
