@@ -26,6 +26,8 @@ from coldhouse.repository import (
     OwnState,
     PackSettings,
     Repository,
+    condemned,
+    intents,
     open_repository,
     read_identity,
     read_key_file,
@@ -267,6 +269,38 @@ COLUMNS = ("number", "sealed", "plain")
 
 def bent_some(data: st.DataObject, stored: bytes) -> bytes:
     return stored if data.draw(st.integers(0, 3)) else bent_bytes(data, stored)
+
+
+# --------------------------------------------------------------------------------------------- intents, condemned lists
+
+
+@BUDGETS
+def test_declarations_of_any_content(budget: int) -> None:
+    """They are not sealed: whoever can write to the store writes what he likes."""
+    declaration = intents.Declaration(kind="backup", commits=(f"snapshots/{SNAPSHOT}",), seen=("0" * 32,))
+    line = intents.encode(declaration).splitlines(keepends=True)[0]
+
+    def check(data: st.DataObject) -> None:
+        body = bent_json(data, line)
+        with suppress(Corruption):
+            intents.decode("intents/x", with_checksum(body) if data.draw(st.booleans()) else body)
+
+    explore(check, 60, budget)
+
+
+@BUDGETS
+def test_condemned_lists_of_any_content(budget: int) -> None:
+    ids = [bytes([at]) * 16 for at in range(5)]
+    body = condemned.encode([condemned.Candidate(condemned.What.PACK, id) for id in ids])[:-16]
+
+    def check(data: st.DataObject) -> None:
+        bent = bent_bytes(data, body)
+        with suppress(Corruption):
+            found = condemned.decode("0" * 32, "condemned/x", bent + content_digest(bent))
+            assert len(list(found)) == len(found)
+            found.holds(condemned.What.PACK, ids[0])
+
+    explore(check, 60, budget)
 
 
 # ---------------------------------------------------------------------------------------------- config, keys, own state

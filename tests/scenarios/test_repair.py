@@ -154,6 +154,24 @@ def test_from_a_copy_everything_is_healed(original: Original, filled: World, els
     assert filled.content() == original.content
 
 
+def test_the_error_of_a_restore_says_how_one_object_is_taken_from_the_copy(
+    original: Original, filled: World, elsewhere: Storage
+) -> None:
+    """The restore fails, repair fetches the one object, and the same restore goes on to its end."""
+    path = damaged_object(filled, "missing pack")
+    kept = {other: other.stat().st_mtime_ns for other in packs(Path(filled.repository.url))}
+    filled.drop()
+    with pytest.raises(Corruption, match=path.name) as caught:
+        filled.restore()
+    assert "repair" in caught.value.hint
+    assert "--from URL" in caught.value.hint
+    report = repair.run_from(filled.repository, elsewhere.url, dry_run=False)
+    assert [(one.object.rpartition("/")[2], one.action) for one in report.treatments] == [(path.name, "replaced")]
+    assert {other: other.stat().st_mtime_ns for other in kept} == kept  # nothing else was fetched
+    filled.restore()
+    assert filled.content() == original.content
+
+
 @pytest.mark.parametrize("kind", ["truncated pack", "flipped page", "flipped snapshot"])
 def test_what_cannot_be_read_at_all_is_set_aside_and_never_deleted(filled: World, kind: str) -> None:
     path = damaged_object(filled, kind)
