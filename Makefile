@@ -82,7 +82,7 @@ test: $(TEST_SET_UP) check
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --quiet
 
 test-long: $(TEST_SET_UP)
-	$(BIN)/python -m pytest -m long --timeout 3600
+	COLDHOUSE_TEST_EXAMPLES=explore $(BIN)/python -m pytest -m long --timeout 3600
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks

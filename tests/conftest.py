@@ -1,6 +1,14 @@
 """Fixtures that several rooms use; each kind has its own module."""
 
+import os
 import signal
+
+from hypothesis import HealthCheck, settings
+
+# Time decides nothing, and the same code gets the same examples each time; `make test-long` looks for new ones.
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("COLDHOUSE_TEST_EXAMPLES", "repeatable"))
 
 pytest_plugins = ["tests.support.fixtures_engine", "tests.support.fixtures_storage"]
 
