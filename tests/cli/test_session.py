@@ -69,15 +69,22 @@ def test_a_gateway_that_cannot_be_is_refused(given: dict[str, str]) -> None:
 
 def test_limits_of_speed_hold_for_the_store_that_is_opened(tmp_path: Path) -> None:
     from coldhouse.operations.opening import Limits, store_at
+    from coldhouse.storage import Storage
+    from coldhouse.storage.counted import CountedStorage
     from coldhouse.storage.local import LocalStorage
     from coldhouse.storage.throttled import ThrottledStorage
 
+    def opened(limits: Limits) -> Storage:
+        counted = store_at(str(tmp_path), limits)
+        assert isinstance(counted, CountedStorage)
+        return counted._inner
+
     limits = session({}, max_upload="20M", max_download="1KB").limits()
     assert limits == Limits(upload=20 << 20, download=1000)
-    assert isinstance(store_at(str(tmp_path), limits), ThrottledStorage)
+    assert isinstance(opened(limits), ThrottledStorage)
     assert session({}, uploads="1", downloads="8").limits() == Limits(uploads=1, downloads=8)
-    assert isinstance(store_at(str(tmp_path), Limits(downloads=8)), ThrottledStorage)
+    assert isinstance(opened(Limits(downloads=8)), ThrottledStorage)
     with pytest.raises(UsageError, match="--downloads"):
         session({}, downloads="0").limits()
     assert session({}).limits() == Limits()
-    assert isinstance(store_at(str(tmp_path), Limits()), LocalStorage)
+    assert isinstance(opened(Limits()), LocalStorage)

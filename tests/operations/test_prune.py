@@ -154,6 +154,29 @@ def test_after_a_fault_at_any_call_nothing_is_lost_and_a_repeat_succeeds(kept: K
         clean(storage, kept)
 
 
+def test_whenever_a_prune_is_killed_the_next_one_finishes_it(kept: Kept) -> None:
+    """Also where a snapshot has two revisions by then, which need what it will not need when one is left."""
+    writes = ("create", "put", "delete")
+    faulty = FaultyStorage(kept.again())
+    pruned(faulty)
+    for at, call in enumerate([call for call in faulty.calls if call.verb in writes]):
+        storage = kept.again()
+
+        def die(call: Call, left: list[int] = [at]) -> None:  # noqa: B006 - counted down
+            if call.verb in writes:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Died
+
+        with suppress(Died):
+            pruned(FaultyStorage(storage, watch=die))
+        for name in [name for name in storage.objects if name.startswith("intents/")]:
+            del storage.objects[name]  # stands for the hours after which they count as dead
+        pruned(storage)
+        clean(storage, kept)
+        assert prune.prepare(open_repository(storage, PASSPHRASE), EVERYTHING).empty, f"killed before {call}"
+
+
 @pytest.mark.parametrize("name", ["packs/*", "manifests/*", "condemned/*", "graves/*", "snapshots/*"])
 @pytest.mark.parametrize("verb", ["create", "delete", "put"])
 def test_two_prunes_at_once(kept: Kept, name: str, verb: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from coldhouse.errors import ObjectExists, ObjectMissing
+from coldhouse.model import Buffer
 from coldhouse.storage import Storage
 from coldhouse.storage.counted import CountedStorage, Requests, requests_of
 from coldhouse.storage.local import LocalStorage
@@ -33,6 +35,20 @@ def test_every_kind_of_request_is_counted_with_its_bytes() -> None:
     store.delete(["a", "b"])
     assert store.requests == Requests(put=2, get=2, head=1, delete=1, uploaded=8, downloaded=7)
     assert store.requests.total == 6
+
+
+def test_a_long_read_is_left_to_the_store_and_is_one_request() -> None:
+    """The default asks in pieces of 2 MiB; a bucket has one answer for all of it, and must be asked for that."""
+
+    class Streaming(MemoryStorage):
+        def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+            yield memoryview(self.objects[name])[offset : offset + length]
+
+    inner = Streaming()
+    inner.objects["a"] = bytes(5 << 20)
+    store = CountedStorage(inner)
+    assert [len(piece) for piece in store.read_through("a", 1, 4 << 20)] == [4 << 20]
+    assert store.requests == Requests(get=1, downloaded=4 << 20)
 
 
 def test_a_request_that_is_refused_is_billed_all_the_same() -> None:

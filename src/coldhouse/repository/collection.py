@@ -61,7 +61,8 @@ class Tally:
 class Survey:
     """What a collection would find now: everything that is stored, what nothing needs, and who is at work.
 
-    In ``marks`` the packs that what was set aside needs are needed as a whole.
+    In ``marks`` is what the revisions need that count, and the packs that what was set aside needs are needed as a
+    whole. What a revision needs that a rewriting has left half done is not unneeded yet, but no reason to keep a pack.
     """
 
     stored: Tally
@@ -117,6 +118,7 @@ class Collection:
             stored = stored.with_one(found.what, size)
             if not self._needed(marks, found):
                 unneeded = unneeded.with_one(found.what, size)
+        marks = self._counting(marks)
         for aside in self._aside:
             marks.add_packs(aside.packs())
         return Survey(stored, unneeded, sum(map(len, pending)), tuple(owners.read_owners(self._storage)), marks)
@@ -209,6 +211,20 @@ class Collection:
         self._marked |= new
         marks.add_packs(self._noted())
         return marks
+
+    def _counting(self, marks: Marks) -> Marks:
+        """What the revisions need that count; the same marks unless a rewriting has died and left others standing."""
+        standing = revisions.standing(self._storage.list(names.SNAPSHOTS))
+        superfluous = {name for some in standing.values() for name in some[1:]}
+        if not superfluous & self._marked:
+            return marks
+        counting = Marks(self._repository, self._threads)
+        try:
+            counting.add(sorted(self._marked - superfluous))
+        except Corruption:  # a snapshot was forgotten and collected on the way
+            return marks
+        counting.add_packs(self._noted())
+        return counting
 
     def _mark_quarantine(self) -> None:
         """Keep what snapshots that were set aside need, as far as that can be told.

@@ -1,7 +1,7 @@
 """Another store that counts: requests by their kind, as a bucket bills them, and the bytes that went each way.
 
 A folder asks nobody, so its numbers say what the same work would cost in a bucket. Counted is what is asked for: a
-request that a store's library repeats after a failure is one here.
+request that a store's library repeats after a failure is one here, and so is a long read, which a bucket answers at once.
 """
 
 from __future__ import annotations
@@ -92,6 +92,13 @@ class CountedStorage(Storage):
         found = self._inner.get_range(name, offset, length)
         self._count(Requests(downloaded=length))
         return found
+
+    def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+        """Yield ``length`` bytes from ``offset`` as the inner store does best. Raises ObjectMissing, Corruption."""
+        self._count(Requests(get=1))
+        for piece in self._inner.read_through(name, offset, length):
+            self._count(Requests(downloaded=memoryview(piece).nbytes))
+            yield piece
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""
