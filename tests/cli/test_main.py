@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -97,17 +98,33 @@ def test_ctrl_c_is_an_interruption(verb: Install, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "interrupted"
 
 
+@contextmanager
+def handled(number: signal.Signals, how: signal.Handlers) -> Iterator[None]:
+    """As the command would find it, however the tests were started."""
+    before = signal.signal(number, how)
+    try:
+        yield
+        assert signal.getsignal(number) == how
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_termination_is_an_interruption_too(number: signal.Signals, verb: Install, capsys: Capture) -> None:
     def body(_: Session) -> None:
         os.kill(os.getpid(), number)
         time.sleep(10)
 
-    before = signal.getsignal(number)
     verb(body)
-    assert run(["show"]) == 130
+    with handled(number, signal.SIG_DFL):
+        assert run(["show"]) == 130
     assert capsys.readouterr().err.startswith("error: interrupted\n")
-    assert signal.getsignal(number) == before
+
+
+def test_under_nohup_the_end_of_the_terminal_is_none_of_the_command(verb: Install) -> None:
+    verb(lambda _: os.kill(os.getpid(), signal.SIGHUP))
+    with handled(signal.SIGHUP, signal.SIG_IGN):
+        assert run(["show"]) == 0
 
 
 def test_the_unexpected_is_one_line_and_no_traceback(verb: Install, capsys: Capture) -> None:
