@@ -31,6 +31,7 @@ OLDEST_VERSION = (22, 8)
 _LISTED = 1000
 
 _ASKED_DATABASES = 50
+_ARCHIVES_SINCE = (26, 7)
 RENAME_SECONDS = 60.0
 
 #: Databases that show the tables of something else; asking them can mean asking another server.
@@ -297,6 +298,14 @@ def disks(source: Source) -> tuple[DiskState, ...]:
         DiskState(text(name), text(kind), text(path), _limited(free), _limited(total))
         for name, kind, path, free, total in source.rows(sql.select(columns, "system.disks"))
     )
+
+
+def sends_archives(source: Source) -> bool:
+    """Whether BACKUP may write archives: of a version where they were seen to be right, and from local disks alone.
+
+    An archive is written by one thread, which would wait for each file of an object store.
+    """
+    return source.version >= _ARCHIVES_SINCE and all(disk.kind.lower() == "local" for disk in disks(source))
 
 
 def local_databases(source: Source) -> dict[str, tuple[str, str]]:

@@ -2,7 +2,7 @@
 
     with Gateway(GatewaySettings()) as gateway:
         session = IngestSession(writer, base=..., verify=..., keep=...)
-        address = gateway.open_ingest(session)      BACKUP ... TO S3('<address.url>data', ...)
+        address = gateway.open_ingest(session)      BACKUP ... TO S3('<address.url>data', ...), or data/archive.tar
         ...                                         base_backup = S3('<address.url>base', ...)
         gateway.close(address)
         serving = gateway.open_serve(lookup)        RESTORE ... FROM S3('<serving.address.url>...', ...)
@@ -23,7 +23,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from coldhouse.gateway.settings import Address, GatewaySettings
+from coldhouse.gateway.settings import ARCHIVE, Address, GatewaySettings
 
 if TYPE_CHECKING:
     from coldhouse.gateway.ingest import Arrived, ArrivedFiles, FileSink, FileStream, IngestSession
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from coldhouse.gateway.web import WebSession
 
 __all__ = [
+    "ARCHIVE",
     "Address",
     "Arrived",
     "ArrivedFiles",

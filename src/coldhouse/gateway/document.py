@@ -5,6 +5,8 @@ from __future__ import annotations
 from coldhouse.gateway import s3
 from coldhouse.model import Buffer, Extent
 
+DOCUMENT = ".backup"
+
 
 class DocumentSink:
     """A sink that keeps what it takes, in the order in which the files end."""
@@ -16,14 +18,17 @@ class DocumentSink:
     def open_file(self, size: int, checksum: bytes | None) -> _DocumentStream:
         """Begin a part. Raises Refusal (403) if the document becomes too large."""
         if len(self._content) + size > self._limit:
-            raise s3.forbidden(
-                f"The .backup document is larger than {self._limit} bytes; back up fewer tables at once."
-            )
+            raise too_large(self._limit)
         return _DocumentStream(self._content)
 
-    def content(self) -> bytes:
+    def document(self) -> bytes:
         """The document so far."""
         return bytes(self._content)
+
+
+def too_large(limit: int) -> s3.Refusal:
+    """A document that would take more memory than is given to it."""
+    return s3.forbidden(f"The .backup document is larger than {limit} bytes; back up fewer tables at once.")
 
 
 class _DocumentStream:

@@ -9,7 +9,8 @@ that it wrote.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -17,12 +18,13 @@ from types import MappingProxyType
 from coldhouse.cityhash import file_hash
 from coldhouse.errors import ColdhouseError
 from coldhouse.gateway import s3
-from coldhouse.gateway.document import DocumentSink
+from coldhouse.gateway.archive import ArchiveSink, UnknownArchive
+from coldhouse.gateway.document import DOCUMENT, DocumentSink
 from coldhouse.gateway.intake import FileSink, FileStream, Received, read_checked, take_body
 from coldhouse.gateway.multipart import Uploads, part_number
 from coldhouse.gateway.objects import LAST_MODIFIED, InMemory, Served, send_object
 from coldhouse.gateway.request import Request
-from coldhouse.gateway.settings import Address
+from coldhouse.gateway.settings import ARCHIVE, Address
 from coldhouse.gateway.workers import Workers
 from coldhouse.model import Buffer, Extent
 
@@ -30,7 +32,6 @@ __all__ = ["Arrived", "ArrivedFiles", "FileSink", "FileStream", "IngestSession"]
 
 DATA = "data/"
 BASE_DOCUMENT = "base/.backup"
-DOCUMENT = ".backup"
 LOCK = ".lock"
 MAX_LOCK = 4096  # bytes; ClickHouse writes a UUID, 36
 MAX_SMALL_REQUEST = 4 * 1024 * 1024  # bytes of XML: 10,000 parts, or 1,000 keys to delete
@@ -64,7 +65,7 @@ class IngestSession:
     ``document`` is the `.backup` document once ``verify`` has let it pass, and nothing is taken in after that;
     ``arrived`` and ``kept`` are what came before it. ``received_bytes`` counts bodies, repeated ones too. ``error`` is
     the first failure of the sink or of a callback. ``cleanup_seen``: ClickHouse has asked to delete what it wrote
-    (never obeyed).
+    (never obeyed). ``unknown_archive``: it sent an archive, of a kind that cannot be read.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class IngestSession:
         self.received_bytes = 0
         self.error: ColdhouseError | None = None
         self.cleanup_seen = False
+        self.unknown_archive = False
         self.address: Address | None = None
         self._arrived: dict[str, Arrived] = {}
         self._sink = sink
@@ -98,6 +100,7 @@ class IngestSession:
         self._verify = verify
         self._keep = keep
         self._max_document = max_document
+        self._archive: s3.Listed | None = None
         self._lock: _Lock | None = None
         self._refusal = ""
         self._sealed = False
@@ -127,14 +130,18 @@ class IngestSession:
 
     async def find(self, key: str, workers: Workers) -> s3.Listed | None:
         """What a listing says of a key."""
+        key = _known_as(key)
         served = await self._readable(key, workers)
         if served is not None:
             return s3.Listed(served.size, served.etag)
+        if key == DATA + ARCHIVE:
+            return self._archive
         there = self._arrived.get(key.removeprefix(DATA)) if key.startswith(DATA) else None
         return None if there is None else s3.Listed(there.size, _etag(there))
 
     async def answer(self, request: Request, key: str, workers: Workers) -> s3.Reply | None:
         """Answer one request below the session's prefix. Raises Refusal, Disconnected, ColdhouseError."""
+        key = _known_as(key)
         match request.method:
             case "GET" | "HEAD":
                 return await self._give(request, key, workers)
@@ -186,7 +193,8 @@ class IngestSession:
         if upload_id is not None:
             upload = self._uploads.find(upload_id, key)
             number = part_number(request.query.get("partNumber", ""))
-            return s3.Reply(200, ((b"etag", await upload.take(number, request, workers, self._progress)),))
+            with self._noticing():
+                return s3.Reply(200, ((b"etag", await upload.take(number, request, workers, self._progress)),))
         if key == LOCK:
             return await self._put_lock(request, workers)
         if key == DOCUMENT:
@@ -209,8 +217,7 @@ class IngestSession:
             self._admit(key)
             if key == LOCK:
                 raise s3.denied()
-            sink = DocumentSink(self._max_document) if key == DOCUMENT else self._sink
-            return s3.created_upload(request.bucket, request.key, self._uploads.create(key, sink).id)
+            return s3.created_upload(request.bucket, request.key, self._uploads.create(key, self._sink_for(key)).id)
         if "uploadId" in request.query:
             body = await read_checked(request, workers, MAX_SMALL_REQUEST)
             etag = await self._complete(request.query["uploadId"], key, s3.parse_completion(body), workers)
@@ -224,13 +231,37 @@ class IngestSession:
         self._admit(key)
         upload = self._uploads.find(upload_id, key)
         received = upload.complete(numbers)
-        if isinstance(upload.sink, DocumentSink):
-            await self._judge(upload.sink.content(), workers)
+        if isinstance(upload.sink, DocumentSink | ArchiveSink):
+            with self._noticing():
+                document = upload.sink.document()
+            await self._judge(document, workers)
             etag = "document"
+            if key == ARCHIVE:
+                self._archive = s3.Listed(received.size, etag)
         else:
             etag = self._record(key, received, None)
         await self._uploads.end(upload, etag)
         return etag
+
+    def _sink_for(self, key: str) -> FileSink:
+        if key == DOCUMENT:
+            return DocumentSink(self._max_document)
+        if key == ARCHIVE:
+            return ArchiveSink(self._sink, self._max_document, self._record_entry)
+        return self._sink
+
+    def _record_entry(self, name: str, received: Received, body: bytes | None) -> None:
+        """A file of an archive is in the sink; in a thread, one after the other."""
+        self._record(name, received, body if body is not None and self._keep(body) else None)
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Take note of an archive that cannot be read."""
+        try:
+            yield
+        except UnknownArchive:
+            self.unknown_archive = True
+            raise
 
     async def _delete(self, request: Request, key: str) -> s3.Reply:
         """Delete nothing but the lock: that is how every BACKUP ends, and an error here would undo a good one."""
@@ -282,6 +313,11 @@ class IngestSession:
             raise _out_of_order(self.error)
         if self.cleanup_seen or self._ended or (self._sealed and key != DOCUMENT):
             raise s3.forbidden("This backup has ended; nothing more is taken in.")
+
+
+def _known_as(key: str) -> str:
+    """The lock of an archive has a name of its own, and is a lock like any other."""
+    return DATA + LOCK if key == DATA + ARCHIVE + LOCK else key
 
 
 def _data_key(key: str) -> str:

@@ -53,6 +53,10 @@ class Digests:
             raise s3.Refusal(403, "XAmzContentSHA256Mismatch", "The body is not the one that was signed.")
 
 
+#: Of bytes that were checked already, as a part of something larger.
+UNCHECKED = Digests(b"")
+
+
 def body_digests(request: Request, *, trusted: bool) -> Digests:
     """Decide how a body is checked. Raises Refusal if the client sends it in a form that cannot be checked.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from coldhouse.cityhash import FileHash
 from coldhouse.gateway import s3
+from coldhouse.gateway.archive import ArchiveSink
 from coldhouse.gateway.intake import FileSink, Intake, Received, body_digests, stream_body
 from coldhouse.gateway.request import Disconnected, Request
 from coldhouse.gateway.workers import Workers
@@ -188,6 +189,8 @@ class Uploads:
         """Forget an upload."""
         self._open.pop(upload.id, None)
         await upload.drop()
+        if isinstance(upload.sink, ArchiveSink):
+            upload.sink.abort()
 
 
 def part_number(text: str) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: What an archive is called below the place where BACKUP writes; by the end of its name ClickHouse knows what it is.
+ARCHIVE = "archive.tar"
+
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:

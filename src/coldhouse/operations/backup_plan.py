@@ -23,6 +23,10 @@ USUAL_FILES = 10
 FILES_PER_STATEMENT = 200_000
 TABLES_PER_STATEMENT = 1_000
 
+#: From so many files of so few bytes on the average, one archive costs the server less than a request for each file.
+FILES_OF_AN_ARCHIVE = 500
+BYTES_OF_AN_ARCHIVED_FILE = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionLoad:
@@ -115,10 +119,16 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One BACKUP statement."""
+    """One BACKUP statement: about how many bytes it brings, in how many files."""
 
     items: tuple[BatchItem, ...]
     bytes: int
+    files: int = 0
+
+    @property
+    def small_files(self) -> bool:
+        """Whether an archive is the better way for it."""
+        return self.files >= FILES_OF_AN_ARCHIVE and self.bytes <= self.files * BYTES_OF_AN_ARCHIVED_FILE
 
 
 def plan_table(
@@ -241,13 +251,13 @@ def batches(plans: Iterable[TablePlan], *, files: int = FILES_PER_STATEMENT) -> 
         if items and (
             weight + item_files > files or len(items) >= TABLES_PER_STATEMENT or items[-1].table == item.table
         ):
-            result.append(Batch(tuple(items), size))
+            result.append(Batch(tuple(items), size, weight))
             items, weight, size = [], 0, 0
         items.append(item)
         weight += item_files
         size += item_bytes
     if items:
-        result.append(Batch(tuple(items), size))
+        result.append(Batch(tuple(items), size, weight))
     return result
 
 

@@ -21,11 +21,12 @@ from coldhouse.clickhouse import (
     inspect,
     statements,
 )
-from coldhouse.errors import BackupFailed, StatementFailed
-from coldhouse.events import Listener, Phase, Progress
+from coldhouse.errors import BackupFailed, SourceError, StatementFailed
+from coldhouse.events import Listener, Phase, Progress, Warned
+from coldhouse.gateway.settings import ARCHIVE
 from coldhouse.model import FileEntry, PackRef, TableName
 from coldhouse.operations import transfer
-from coldhouse.operations.backup_plan import Batch, BatchItem
+from coldhouse.operations.backup_plan import FILES_PER_STATEMENT, Batch, BatchItem
 from coldhouse.operations.checkpoint import CheckpointWriter, Recalled
 from coldhouse.operations.history import History
 from coldhouse.operations.known_files import KnownFiles
@@ -45,6 +46,10 @@ MUTATION_START = b"block number: "
 
 #: The digits of the largest number of rows, and a line break.
 LONGEST_COUNT = 22
+
+#: Bytes that the list of the files in an archive may take in the server's memory: 200 for each file of a statement,
+#: and as many for what comes between our look and the BACKUP.
+LONGEST_LIST = 400 * FILES_PER_STATEMENT
 
 #: ClickHouse's codes for "no such table / database": it was dropped between our look and the BACKUP.
 GONE = frozenset({60, 81, 218})
@@ -87,6 +92,7 @@ class Delivery:
         self._total = sum(batch.bytes for batch in batches)
         self._done = 0
         self._reached = False
+        self._archives: bool | None = None  # not asked yet
         self._shared_packs: dict[bytes, PackRef] = {}
         self.sent = 0
 
@@ -114,20 +120,7 @@ class Delivery:
         known = KnownFiles(self._known_pages(batch), self._known_definitions(batch), self._recalled, broken)
         self.learn_packs(known.packs)
         base = transfer.base_document(known) if len(known) else b""
-        from coldhouse.gateway import IngestSession
-
-        session = IngestSession(
-            self._writer,
-            base=(lambda: base) if base else None,
-            verify=lambda content, arrived: transfer.check_document(content, arrived, known),
-            keep=_is_kept,
-        )
-        gateway = self._gateway.running()
-        address = gateway.open_ingest(session)
-        try:
-            self._statement(batch, session, address, with_base=bool(base))
-        finally:
-            gateway.close(address)
+        session = self._sent(batch, known, base, archive=batch.small_files and self._takes_archives())
         self._writer.flush()
         self._checkpoints.end_statement(session, self._writer)
         self._done += batch.bytes
@@ -140,20 +133,47 @@ class Delivery:
             _row_texts(session, known),
         )
 
+    def _sent(self, batch: Batch, known: KnownFiles, base: bytes, *, archive: bool) -> IngestSession:
+        """What ClickHouse sent for a statement, all of it."""
+        from coldhouse.gateway import IngestSession
+
+        session = IngestSession(
+            self._writer,
+            base=(lambda: base) if base else None,
+            verify=lambda content, arrived: transfer.check_document(content, arrived, known),
+            keep=_is_kept,
+        )
+        gateway = self._gateway.running()
+        address = gateway.open_ingest(session)
+        try:
+            self._statement(batch, session, _request(batch, address, with_base=bool(base), archive=archive))
+        except BackupFailed as failure:
+            if not session.unknown_archive:
+                raise
+            self._archives = False
+            self._listener(Warned(f"{failure.message}; asking for one file at a time"))
+        else:
+            return session
+        finally:
+            gateway.close(address)
+        return self._sent(batch, known, base, archive=False)
+
+    def _takes_archives(self) -> bool:
+        if self._archives is None:
+            try:
+                self._archives = inspect.sends_archives(self._source)
+            except SourceError:  # system.disks may be closed to this user
+                self._archives = False
+        return self._archives
+
     def _reach_gateway_once(self) -> None:
         if self._reached:
             return
         reach_gateway(self._source, self._gateway.running())
         self._reached = True
 
-    def _statement(self, batch: Batch, session: IngestSession, address: Address, *, with_base: bool) -> None:
+    def _statement(self, batch: Batch, session: IngestSession, request: BackupRequest) -> None:
         """Run BACKUP to its end; whatever goes wrong, no late PUT of it is taken any more."""
-        request = BackupRequest(
-            id=f"coldhouse-{uuid4()}",
-            elements=tuple(_element(item) for item in batch.items),
-            to=place_of(address, "data"),
-            base=place_of(address, "base") if with_base else None,
-        )
         self._listener(Phase(f"ClickHouse sends {_named(batch.items)}"))
         statements.start_backup(self._source, request)
         ended = run_to_end(
@@ -215,6 +235,16 @@ def _row_texts(session: IngestSession, known: KnownFiles) -> Callable[[FileEntry
         return texts[key] if key in texts else str(known.part_rows(key) or "")
 
     return read
+
+
+def _request(batch: Batch, address: Address, *, with_base: bool, archive: bool) -> BackupRequest:
+    return BackupRequest(
+        id=f"coldhouse-{uuid4()}",
+        elements=tuple(_element(item) for item in batch.items),
+        to=place_of(address, f"data/{ARCHIVE}" if archive else "data"),
+        base=place_of(address, "base") if with_base else None,
+        archive=LONGEST_LIST if archive else 0,
+    )
 
 
 def _element(item: BatchItem) -> BackupElement:

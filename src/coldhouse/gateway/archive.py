@@ -1,0 +1,230 @@
+"""Many small files as one stream: what ClickHouse sends where BACKUP writes to a `.tar`.
+
+A request for each file costs the server and the gateway more than a small file itself. In an archive the same files
+come under the same names, one behind the other, in the parts of one multipart upload, `.backup` last. ClickHouse 26.7
+and 26.9 write plain entries only: a header of 512 bytes, the content, zeros up to the next 512.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from typing import Protocol
+
+from coldhouse.cityhash import FileHash
+from coldhouse.gateway import s3
+from coldhouse.gateway.document import DOCUMENT, too_large
+from coldhouse.gateway.intake import UNCHECKED, FileSink, FileStream, Received, store
+from coldhouse.gateway.request import SMALL_BODY
+from coldhouse.model import Buffer, Extent
+
+_BLOCK = tarfile.BLOCKSIZE
+_ZEROS = bytes(_BLOCK)
+
+#: Is told of every file but the document: its name, where it lies, its content if that is small.
+Record = Callable[[str, Received, bytes | None], None]
+
+
+class UnknownArchive(s3.Refusal):
+    """The stream is none that ClickHouse was seen to write; the same files can still be asked for one by one."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(403, "AccessDenied", f"The archive that was sent cannot be read: {what}.")
+
+
+class _Large(Protocol):
+    """A file of more than SMALL_BODY on its way in."""
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes."""
+
+    def finish(self) -> None:
+        """All bytes have come."""
+
+    def abort(self) -> None:
+        """The rest will not come."""
+
+
+class ArchiveSink:
+    """A sink for the parts of an archive, in their order: a part that is whole, and as it was signed, is read on."""
+
+    def __init__(self, sink: FileSink, max_document: int, record: Record) -> None:
+        """``sink`` takes the files; a `.backup` document of more than ``max_document`` bytes is refused."""
+        self._entries = _Entries(sink, max_document, record)
+        self._reader = _Reader(self._entries)
+
+    def open_file(self, size: int, checksum: bytes | None) -> FileStream:
+        """Begin a part; it is held in memory until it is whole."""
+        return _Part(self._reader)
+
+    def document(self) -> bytes:
+        """The `.backup` document, when all parts have come. Raises UnknownArchive if they are not the whole of it."""
+        self._reader.end()
+        if self._entries.document is None:
+            raise UnknownArchive("it lacks the list of its files")
+        return self._entries.document
+
+    def abort(self) -> None:
+        """No further part will come."""
+        self._reader.abort()
+
+
+class _Part:
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._chunks: list[Buffer] = []
+
+    def write(self, data: Buffer) -> None:
+        self._chunks.append(data)
+
+    def finish(self, checksum: bytes, *, verified: bool) -> tuple[Extent, ...]:
+        for chunk in self._chunks:
+            self._reader.feed(memoryview(chunk))
+        self._chunks.clear()
+        return ()
+
+    def abort(self) -> None:
+        self._chunks.clear()
+
+
+class _Entries:
+    """What becomes of the files of an archive."""
+
+    def __init__(self, sink: FileSink, max_document: int, record: Record) -> None:
+        self.document: bytes | None = None
+        self._sink = sink
+        self._max_document = max_document
+        self._record = record
+
+    def whole(self, name: str, body: bytes) -> None:
+        """Take a small file."""
+        if name == DOCUMENT:
+            self.document = body
+        else:
+            self._record(name, store(self._sink, UNCHECKED, body), body)
+
+    def begin(self, name: str, size: int) -> _Large:
+        """Take a large file in pieces."""
+        if name != DOCUMENT:
+            return _LargeFile(self._sink, size, lambda received: self._record(name, received, None))
+        if size > self._max_document:
+            raise too_large(self._max_document)
+        return _LargeDocument(self)
+
+
+class _LargeFile:
+    def __init__(self, sink: FileSink, size: int, arrived: Callable[[Received], None]) -> None:
+        self._stream = sink.open_file(size, None)
+        self._size = size
+        self._arrived = arrived
+        self._hash = FileHash()
+
+    def write(self, data: memoryview) -> None:
+        self._hash.update(data)
+        self._stream.write(data)
+
+    def finish(self) -> None:
+        checksum = self._hash.digest()
+        self._arrived(Received(self._size, checksum, self._stream.finish(checksum, verified=True)))
+
+    def abort(self) -> None:
+        self._stream.abort()
+
+
+class _LargeDocument:
+    def __init__(self, entries: _Entries) -> None:
+        self._entries = entries
+        self._body = bytearray()
+
+    def write(self, data: memoryview) -> None:
+        self._body += data
+
+    def finish(self) -> None:
+        self._entries.document = bytes(self._body)
+
+    def abort(self) -> None:
+        self._body.clear()
+
+
+class _Reader:
+    """Cuts a tar stream into its files as it comes; used by one thread at a time."""
+
+    def __init__(self, entries: _Entries) -> None:
+        self._entries = entries
+        self._header = bytearray()
+        self._name = ""
+        self._left = 0  # bytes of the present entry that have not come
+        self._small = bytearray()  # the present entry, if it is small
+        self._large: _Large | None = None
+        self._padding = 0  # bytes after the present entry
+        self._ended = False
+
+    def feed(self, view: memoryview) -> None:
+        """Take the next bytes of the stream. Raises UnknownArchive and what the sink raises."""
+        while view:
+            if self._left:
+                view = self._content(view)
+            elif self._padding:
+                skipped = min(self._padding, len(view))
+                self._padding -= skipped
+                view = view[skipped:]
+            elif self._ended:
+                return  # zeros, up to a multiple of what tapes took
+            else:
+                view = self._head(view)
+
+    def end(self) -> None:
+        """The stream has ended. Raises UnknownArchive unless it is whole."""
+        if not self._ended:
+            raise UnknownArchive("it breaks off")
+
+    def abort(self) -> None:
+        """Nothing more will come."""
+        large, self._large = self._large, None
+        if large is not None:
+            large.abort()
+
+    def _head(self, view: memoryview) -> memoryview:
+        missing = _BLOCK - len(self._header)
+        self._header += view[:missing]
+        if len(self._header) == _BLOCK:
+            header = bytes(self._header)
+            self._header.clear()
+            if header == _ZEROS:
+                self._ended = True
+            else:
+                self._begin(header)
+        return view[missing:]
+
+    def _begin(self, header: bytes) -> None:
+        try:
+            found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise UnknownArchive(f"a header is none ({error})") from None
+        if found.type != tarfile.REGTYPE or found.size < 0 or not found.name:
+            raise UnknownArchive("it holds other things than plain files")
+        self._name, self._left, self._padding = found.name, found.size, -found.size % _BLOCK
+        if found.size > SMALL_BODY:
+            self._large = self._entries.begin(found.name, found.size)
+        elif not found.size:
+            self._entries.whole(found.name, b"")
+
+    def _content(self, view: memoryview) -> memoryview:
+        taken = view[: self._left]
+        self._left -= len(taken)
+        if self._large is not None:
+            self._large.write(taken)
+        else:
+            self._small += taken
+        if not self._left:
+            self._finish()
+        return view[len(taken) :]
+
+    def _finish(self) -> None:
+        large, self._large = self._large, None
+        if large is not None:
+            large.finish()
+            return
+        body = bytes(self._small)
+        self._small.clear()
+        self._entries.whole(self._name, body)
