@@ -41,6 +41,23 @@ def test_buckets(url: str, expected: BucketPlace) -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("", True),
+        ("https://minio.example", True),
+        ("http://127.0.0.1:9000", True),
+        ("http://localhost:9000", True),
+        ("http://[::1]:9000", True),
+        ("http://10.0.0.1:9000", False),
+        ("http://127.example", False),
+        ("http://minio.example", False),
+    ],
+)
+def test_bodies_are_hashed_for_the_signature_where_somebody_could_change_them(endpoint: str, expected: bool) -> None:
+    assert BucketPlace("s3", "b", "", endpoint=endpoint).untouched_on_the_way is expected
+
+
+@pytest.mark.parametrize(
     ("url", "variables", "expected"),
     [
         ("s3://b", {"AWS_ENDPOINT_URL": "https://all"}, BucketPlace("s3", "b", "", endpoint="https://all")),

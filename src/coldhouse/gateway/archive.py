@@ -18,6 +18,8 @@ from coldhouse.gateway.intake import UNCHECKED, FileSink, FileStream, Received, 
 from coldhouse.gateway.request import SMALL_BODY
 from coldhouse.model import Buffer, Extent
 
+#: Bytes; ClickHouse is asked for parts of 16 MiB, and doubles them after 500.
+MAX_PART = 64 << 20
 _BLOCK = tarfile.BLOCKSIZE
 _ZEROS = bytes(_BLOCK)
 
@@ -54,7 +56,9 @@ class ArchiveSink:
         self._reader = _Reader(self._entries)
 
     def open_file(self, size: int, checksum: bytes | None) -> FileStream:
-        """Begin a part; it is held in memory until it is whole."""
+        """Begin a part; it is held in memory until it is whole. Raises UnknownArchive if it is too large for that."""
+        if size > MAX_PART:
+            raise UnknownArchive(f"one of its parts has {size} bytes")
         return _Part(self._reader)
 
     def document(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from coldhouse.errors import UsageError
@@ -39,9 +40,22 @@ class BucketPlace:
         return f"{self.scheme}://{self.bucket}/{self.prefix}" if self.prefix else f"{self.scheme}://{self.bucket}"
 
     @property
+    def untouched_on_the_way(self) -> bool:
+        """Whether nobody can change what is sent: TLS sees to it, or it does not leave this machine."""
+        host = urlsplit(self.endpoint).hostname or ""
+        return not self.plain_http or _is_loopback(host)
+
+    @property
     def plain_http(self) -> bool:
         """Whether the endpoint asks for HTTP without TLS."""
         return self.endpoint.startswith("http://")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def parse_bucket_url(url: str, environment: Mapping[str, str]) -> BucketPlace:
