@@ -130,7 +130,7 @@ def test_a_small_backup_is_not_waited_for_long(source: Source, engine: EngineSer
     start_backup(source, BackupRequest(id, (BackupElement(TableName(db, "t")),), s3.place("b")))
     wait(source, id, lambda _: None, pause=pause)
     assert pauses[:3] == pytest.approx([0.02, 0.022, 0.0242][: len(pauses)])
-    assert max(pauses) <= 1.0
+    assert max(pauses, default=0) <= 1.0  # it may be done at the first look
 
 
 def test_a_table_that_is_gone(source: Source, s3: S3Stub, db: str) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 from coldhouse import repository as repositories
-from coldhouse.operations import backup, forget, pin, show, snapshots, verify
+from coldhouse.operations import backup, backup_plan, forget, pin, show, snapshots, verify
 from coldhouse.operations.estimate import BackupPreview, Bounds
 from coldhouse.repository import open_repository
 from coldhouse.storage import open_storage
@@ -149,8 +149,13 @@ CHANGES = {
 }
 
 
-def test_what_happens_lies_within_what_was_estimated(counted: World, storage: CountedStorage) -> None:
+@pytest.mark.parametrize("archives", [False, True])
+def test_what_happens_lies_within_what_was_estimated(
+    counted: World, storage: CountedStorage, archives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first backup, and one after each change: every kind of request, and the bytes each way."""
+    monkeypatch.setattr(backup_plan, "FILES_OF_AN_ARCHIVE", 0 if archives else 1 << 30)
+    monkeypatch.setattr(backup_plan, "BYTES_OF_AN_ARCHIVED_FILE", 1 << 40)
     for change, statements in {"at first": (), **CHANGES}.items():
         counted.run(*statements)
         preview, before = _preview(counted, storage)

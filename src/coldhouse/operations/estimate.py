@@ -30,6 +30,9 @@ __all__ = [
 #: What BACKUP sends, in bytes, beside what the system tables count: small files of each part, and of each table.
 _BESIDE_PART = 8192
 _BESIDE_TABLE = 65536
+#: Around a file in an archive: its head, what fills its last block, its line in the list; and what the list begins with.
+_OF_AN_ARCHIVED_FILE = 1024 + 400
+_OF_AN_ARCHIVE = 65536
 #: What a file takes in manifests and pack directories, and what an object, a catalog entry take beside, at most about.
 _OF_A_FILE = 192
 _OF_AN_OBJECT = 8192
@@ -126,7 +129,8 @@ def estimate_backup(plans: Sequence[TablePlan], batches: Sequence[Batch], around
     reused = [kept.page for plan in plans for kept in plan.kept if kept.partitions is not None]
     packs = _packs(sent, files, len(batches), around.frames)
     manifests, size = _manifests(plans, files, reused, around) if around.changed else (0, 0)
-    notes = sent // around.checkpoint_bytes * (1 + files // FILES_PER_NOTE) if around.checkpoint_bytes else 0
+    on_the_way = sent + sum(_around_files(batch) for batch in batches)
+    notes = on_the_way // around.checkpoint_bytes * (1 + files // FILES_PER_NOTE) if around.checkpoint_bytes else 0
     packs_to_prove = packs + sum(page.files for page in reused) + sum(page.files for page in _small(plans))
     lists = max(manifests, packs_to_prove) > limits.ASKED
     certain = int(around.new)
@@ -141,7 +145,7 @@ def estimate_backup(plans: Sequence[TablePlan], batches: Sequence[Batch], around
         + _exactly(delete=around.recalled)
     )
     unsized = tuple(str(plan.table.name) for plan in asking if _size(plan) is None)
-    return BackupEstimate(len(batches), sent, bounds, unsized, lists)
+    return BackupEstimate(len(batches), on_the_way, bounds, unsized, lists)
 
 
 def preview_table(plan: TablePlan) -> TablePreview:
@@ -195,6 +199,11 @@ def _size(plan: TablePlan) -> int | None:
 def _sent(plan: TablePlan) -> int:
     parts = sum(load.parts for load in plan.send)
     return (_size(plan) or 0) + _BESIDE_PART * parts + _BESIDE_TABLE + 4 * len(plan.table.create_query)
+
+
+def _around_files(batch: Batch) -> int:
+    """What an archive has beside its files."""
+    return _OF_AN_ARCHIVED_FILE * batch.files + _OF_AN_ARCHIVE if batch.small_files else 0
 
 
 def _packs(sent: int, files: int, statements: int, frames: int) -> int:
