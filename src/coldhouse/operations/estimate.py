@@ -30,7 +30,7 @@ __all__ = [
 #: What BACKUP sends, in bytes, beside what the system tables count: small files of each part, and of each table.
 _BESIDE_PART = 8192
 _BESIDE_TABLE = 65536
-#: Around a file in an archive: its head, what fills its last block, its line in the list; and what the list begins with.
+#: Around a file in an archive: its head, what fills its last block, its line in the list; and around all of them.
 _OF_AN_ARCHIVED_FILE = 1024 + 400
 _OF_AN_ARCHIVE = 65536
 #: What a file takes in manifests and pack directories, and what an object, a catalog entry take beside, at most about.
