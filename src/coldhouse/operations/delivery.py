@@ -85,6 +85,7 @@ class Delivery:
         self._checkpoints = ends.checkpoints
         self._recalled = ends.recalled
         self._waiting = deque(batches)
+        self._next = self._tables_of_next()
         self._history = history
         self._states = states
         self._listener = listener
@@ -101,9 +102,14 @@ class Delivery:
         while True:
             if table in self._ready:
                 yield self._ready.pop(table)
-            if not self._waiting or all(item.table != table for item in self._waiting[0].items):
+            if not self._waiting or table not in self._next:
                 return
-            self._ready = self._run(self._waiting.popleft())
+            batch = self._waiting.popleft()
+            self._next = self._tables_of_next()
+            self._ready = self._run(batch)
+
+    def _tables_of_next(self) -> frozenset[TableName]:
+        return frozenset(item.table for item in self._waiting[0].items) if self._waiting else frozenset()
 
     def learn_packs(self, packs: Mapping[bytes, PackRef]) -> None:
         """Remember packs of earlier snapshots that the new one shares."""
