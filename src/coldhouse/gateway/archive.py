@@ -76,10 +76,10 @@ class ArchiveSink:
 class _Part:
     def __init__(self, reader: _Reader) -> None:
         self._reader = reader
-        self._chunks: list[Buffer] = []
+        self._chunks: list[bytes] = []
 
     def write(self, data: Buffer) -> None:
-        self._chunks.append(data)
+        self._chunks.append(bytes(data))  # a copy, unless it is bytes: the buffer is used again
 
     def finish(self, checksum: bytes, *, verified: bool) -> tuple[Extent, ...]:
         for chunk in self._chunks:

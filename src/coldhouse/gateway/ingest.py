@@ -9,6 +9,7 @@ that it wrote.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ class IngestSession:
         self._sealed = False
         self._uploads = Uploads()
         self._ended = False
+        self._counting = threading.Lock()
         self._loading = asyncio.Lock()
         self._judging = asyncio.Lock()
 
@@ -302,7 +304,8 @@ class IngestSession:
         return _etag(there)
 
     def _progress(self, size: int) -> None:
-        self.received_bytes += size
+        with self._counting:
+            self.received_bytes += size
         self._admit("")
 
     def _admit(self, key: str) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from coldhouse.cityhash import FileHash
 from coldhouse.gateway import s3, signature
+from coldhouse.gateway.direct import DirectReader, Gone
 from coldhouse.gateway.request import SMALL_BODY, Disconnected, Request
 from coldhouse.gateway.workers import Workers, settle
 from coldhouse.model import Buffer, Extent
@@ -19,6 +20,8 @@ from coldhouse.model import Buffer, Extent
 #: Bytes that are collected from a connection before a thread is asked to take them; twice that is in memory per
 #: request.
 BATCH = 512 * 1024
+#: Bytes that a thread reads at a time: those of a frame, which is then sealed where it lies.
+BLOCK = 256 * 1024
 
 
 class FileStream(Protocol):
@@ -103,7 +106,7 @@ def store(sink: FileSink, digests: Digests, body: bytes) -> Received:
 class Intake:
     """A body that is taken batch by batch. Its methods run in threads, one after the other."""
 
-    def __init__(self, sink: FileSink, size: int, digests: Digests, hashing: Callable[[bytes], None] | None) -> None:
+    def __init__(self, sink: FileSink, size: int, digests: Digests, hashing: Callable[[Buffer], None] | None) -> None:
         """``hashing`` takes the bytes instead of a checksum of this body alone: for a part of a larger file."""
         self._sink = sink
         self._size = size
@@ -116,8 +119,8 @@ class Intake:
         self._ended = False
         self._lock = threading.Lock()
 
-    def take(self, batch: Sequence[bytes]) -> None:
-        """Take the next bytes. Raises what the sink raises."""
+    def take(self, batch: Sequence[Buffer]) -> None:
+        """Take the next bytes, which the caller may overwrite afterwards. Raises what the sink raises."""
         with self._lock:
             if self._ended:
                 return
@@ -129,7 +132,7 @@ class Intake:
                     self._sha256.update(chunk)
                 self._stream.write(chunk)
 
-    def finish(self, batch: Sequence[bytes]) -> Received:
+    def finish(self, batch: Sequence[Buffer]) -> Received:
         """Take the last bytes and end the file. Raises what the sink raises; Refusal if this is not what was signed."""
         self.take(batch)
         with self._lock:
@@ -150,10 +153,75 @@ class Intake:
 
 
 async def stream_body(request: Request, workers: Workers, intake: Intake, progress: Callable[[int], None]) -> Received:
-    """Move a body from the connection into an intake: one batch is taken by a thread while the next one arrives.
+    """Move a body from the connection into an intake; one thread does it all where it can read by itself.
 
-    ``progress`` is told how many bytes came, and may raise to give up. Raises Disconnected and what the sink raises.
+    ``progress`` is told, in any thread, how many bytes came, and may raise to give up. Raises Disconnected and what the
+    sink raises.
     """
+    reader = request.hold()
+    if reader is not None:
+        received = await _read_directly(request, workers, _Reading(reader, intake, progress, request.content_length()))
+        if received is not None:
+            return received
+    return await _take_batches(request, workers, intake, progress)
+
+
+class _Reading:
+    """A thread that moves a body, until the client stalls."""
+
+    def __init__(self, reader: DirectReader, intake: Intake, progress: Callable[[int], None], size: int) -> None:
+        self.passed = 0
+        self.intake = intake
+        self._reader = reader
+        self._progress = progress
+        self._left = size
+
+    def run(self, arrived: Sequence[bytes]) -> Received | None:
+        """Move what has arrived and then the rest; None if it does not come. Raises what a body's taking raises."""
+        try:
+            first = sum(map(len, arrived))
+            self._left -= first
+            self._progress(first)
+            self.intake.take(arrived)
+            buffer = memoryview(bytearray(min(BLOCK, self._left)))
+            size = BLOCK - first % BLOCK
+            while self._left:
+                view = buffer[: min(size, self._left)]
+                count = self._reader.fill(view)
+                self.passed += count
+                self._left -= count
+                self._progress(count)
+                self.intake.take([view[:count]])
+                if count < len(view):
+                    return None
+                size = BLOCK
+            return self.intake.finish([])
+        except Gone:
+            raise Disconnected from None
+        finally:
+            self._reader.close()
+
+
+async def _read_directly(request: Request, workers: Workers, reading: _Reading) -> Received | None:
+    done = False
+    try:
+        future = workers.start(partial(reading.run, request.arrived()))
+        try:
+            received = await future
+            done = True
+            return received
+        finally:
+            await settle(future)
+            request.passed(reading.passed)
+    finally:
+        if not done:
+            await workers.run(reading.intake.abort)
+
+
+async def _take_batches(
+    request: Request, workers: Workers, intake: Intake, progress: Callable[[int], None]
+) -> Received:
+    """One batch is taken by a thread while the next one arrives."""
     taking: asyncio.Future[None] | None = None
     batch: list[bytes] = []
     held = 0

@@ -18,7 +18,7 @@ from coldhouse.gateway.archive import ArchiveSink
 from coldhouse.gateway.intake import FileSink, Intake, Received, body_digests, stream_body
 from coldhouse.gateway.request import Disconnected, Request
 from coldhouse.gateway.workers import Workers
-from coldhouse.model import Extent
+from coldhouse.model import Buffer, Extent
 
 MAX_UPLOADS = 256
 #: Seconds that a part waits for the one before it; then the client is asked to come again.
@@ -50,7 +50,7 @@ class ChainedHash:
         """The part is complete."""
         self._seen = 0
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Buffer) -> None:
         """Take the next bytes of the part. Raises Refusal (403) if a repeated part is not the same as before."""
         repeated = min(max(self._seen - self._place, 0), len(chunk))
         self._place += len(chunk)

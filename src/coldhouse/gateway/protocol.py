@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_HEAD = 64 * 1024
 #: Bytes of a body that may wait for the application, beside one packet (256 KiB), before the connection is left unread.
 MAX_WAITING = 64 * 1024
+#: Stands for bytes of a body that the parser has to count, and nobody has to see.
+_PASSED = memoryview(bytes(64 * 1024))
 #: Headers that announce a body, or that want something before or after it.
 _BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 #: Seconds for the first head on a new connection to arrive (and for a TLS handshake, which asyncio limits to 60).
@@ -34,6 +36,7 @@ class GatewayProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _head_begun = False
     _answered = False  # without the application
+    _passing = False  # what the parser gets was read, and taken, elsewhere
     _cycles = 0  # requests with which the application was called
     _head_timer: TimerHandle | None = None
 
@@ -93,6 +96,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope["state"]["cut"] = self.transport.abort
         self.scope["state"]["closing"] = self.transport.is_closing
         self.scope["state"]["descriptor"] = self._descriptor
+        self.scope["state"]["hold"] = self._hold
+        self.scope["state"]["passed"] = self._passed
 
     def _descriptor(self) -> int | None:
         """The connection's descriptor, if what is written to it goes out as it is, after all that was written here."""
@@ -100,6 +105,25 @@ class GatewayProtocol(HttpToolsProtocol):
             return None
         socket = self.transport.get_extra_info("socket")
         return None if socket is None else int(socket.fileno())
+
+    def _hold(self) -> int | None:
+        """Leave the connection unread, and give its descriptor to who reads instead."""
+        if self.scheme != "http" or self.transport.is_closing():
+            return None
+        socket = self.transport.get_extra_info("socket")
+        if socket is None:
+            return None
+        self.flow.pause_reading()
+        return int(socket.fileno())
+
+    def _passed(self, size: int) -> None:
+        """Let the parser count bytes of the body that were read elsewhere."""
+        self._passing = True
+        try:
+            for start in range(0, size, len(_PASSED)):
+                self.parser.feed_data(_PASSED[: size - start])
+        finally:
+            self._passing = False
 
     def on_headers_complete(self) -> None:
         """A request's head is complete."""
@@ -134,7 +158,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Bytes of a body arrived: they are handed on as they are (uvicorn would copy them twice)."""
         cycle = self.cycle
-        if self._answered or cycle.response_complete:
+        if self._answered or self._passing or cycle.response_complete:
             return
         waiting: list[bytes] = cycle.scope["state"]["body"]
         waiting.append(body)

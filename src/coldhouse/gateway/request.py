@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict
 from urllib.parse import unquote_to_bytes
 
 from coldhouse.gateway import s3, signature
-from coldhouse.gateway.direct import DirectWriter
+from coldhouse.gateway.direct import DirectReader, DirectWriter
 from coldhouse.model import Buffer
 
 MAX_HEAD = 16 * 1024  # bytes of target and headers together
@@ -23,6 +23,7 @@ class State(TypedDict):
     """What our HTTP protocol adds: the body that waits, how to cut the connection, and whether it is closing.
 
     ``descriptor`` is that of a connection to which a thread may write by itself, ``wrote`` is told of what it wrote.
+    ``hold`` leaves the connection unread and gives the descriptor to read from, ``passed`` is told of what was read.
     """
 
     body: list[bytes]
@@ -30,6 +31,8 @@ class State(TypedDict):
     closing: Callable[[], bool]
     descriptor: Callable[[], int | None]
     wrote: Callable[[int], None]
+    hold: Callable[[], int | None]
+    passed: Callable[[int], None]
 
 
 class Scope(TypedDict):
@@ -128,11 +131,24 @@ class Request:
             if message["type"] != "http.request":
                 raise Disconnected
             more = message["more_body"]
-            waiting = self._scope["state"]["body"]
-            arrived = waiting[:]
-            waiting.clear()
-            for chunk in arrived:
+            for chunk in self.arrived():
                 yield chunk
+
+    def hold(self) -> DirectReader | None:
+        """A way for a thread to read the body beside what has ``arrived``; None if there is none (TLS)."""
+        descriptor = self._scope["state"]["hold"]()
+        return None if descriptor is None else DirectReader(descriptor, self._scope["state"]["closing"])
+
+    def arrived(self) -> list[bytes]:
+        """Take what of the body has arrived."""
+        waiting = self._scope["state"]["body"]
+        arrived = waiting[:]
+        waiting.clear()
+        return arrived
+
+    def passed(self, size: int) -> None:
+        """Go on behind ``size`` bytes of the body, which a thread has read."""
+        self._scope["state"]["passed"](size)
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises Refusal (403) if it is longer than ``limit`` bytes, and Disconnected."""
