@@ -1,4 +1,4 @@
-"""A large body is written by the thread that reads it, as long as the client takes it."""
+"""A large body is written, or read, by the thread that works on it, as long as the client keeps up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from coldhouse.errors import Corruption
 from coldhouse.gateway import Gateway, direct
 from coldhouse.gateway.workers import THREADS
 from tests.gateway.client import Client
-from tests.gateway.conftest import Serving
+from tests.gateway.conftest import Serving, Taking
 from tests.gateway.memory import MemoryObject
+from tests.gateway.test_ingest import OpenPut, eventually
 
 CONTENT = random.Random(5).randbytes(18 * 1024 * 1024 + 7)  # more than the kernel keeps for a connection
 
@@ -76,6 +77,102 @@ def test_damage_behind_what_was_written_cuts_the_connection(serving: Serving) ->
     assert serving.session.error is damage
     serving.objects["b"] = MemoryObject(b"sound")
     assert serving.client.get("b").body == b"sound"
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+@pytest.fixture
+def filled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes were read by threads, call by call."""
+    sizes: list[int] = []
+    fill = direct.DirectReader.fill
+
+    def noted(reader: direct.DirectReader, view: memoryview) -> int:
+        sizes.append(fill(reader, view))
+        return sizes[-1]
+
+    monkeypatch.setattr(direct.DirectReader, "fill", noted)
+    return sizes
+
+
+def put(connection: http.client.HTTPConnection, client: Client, path: str, body: bytes) -> int:
+    """PUT on a connection that stays open."""
+    connection.request("PUT", client.target(path), body, client.signed("PUT", path, body))
+    with connection.getresponse() as answer:
+        answer.read()
+        return answer.status
+
+
+def test_a_thread_reads_all_of_it_and_the_connection_stays(taking: Taking, filled: list[int]) -> None:
+    with closing(taking.client.connect()) as connection:
+        for number in range(3):
+            assert put(connection, taking.client, f"data/{number}", CONTENT) == 200
+            assert put(connection, taking.client, f"data/small{number}", b"small") == 200
+    for number in range(3):
+        assert taking.content(f"{number}") == CONTENT
+        assert taking.content(f"small{number}") == b"small"
+    assert sum(filled) > 2 * len(CONTENT), "but for what came with the heads"
+    assert taking.session.received_bytes == 3 * (len(CONTENT) + 5)
+
+
+def test_frames_lie_in_the_buffer_as_they_are_sealed(taking: Taking, filled: list[int]) -> None:
+    """After what came with the head, each read ends where a frame of 256 KiB ends."""
+    assert taking.client.put("data/a", CONTENT).status == 200
+    beginning = len(CONTENT) - sum(filled)
+    assert (beginning + filled[0]) % (256 * 1024) == 0
+    assert set(filled[1:-1]) == {256 * 1024}
+
+
+def test_a_client_that_stalls_is_left_to_the_event_loop(
+    taking: Taking, filled: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "PATIENCE", 100)
+    monkeypatch.setattr(direct, "LOOK_UP", 20)
+    half = len(CONTENT) // 2
+    stalled = []
+    for number in range(THREADS + 2):
+        stalled.append(OpenPut(taking.client, f"data/{number}", CONTENT))
+        stalled[-1].send(CONTENT[:half])
+    assert eventually(lambda: taking.session.received_bytes >= len(stalled) * (half - 1024 * 1024))
+    assert taking.client.put("data/b", CONTENT[:1000]).status == 200, "clients that stall keep no thread"
+    for each in stalled:
+        each.send(CONTENT[half:])
+        assert each.answer().status == 200
+    assert all(taking.content(f"{number}") == CONTENT for number in range(len(stalled)))
+    assert 0 < sum(filled) < len(stalled) * len(CONTENT), "the rest came by way of the event loop"
+    assert taking.session.received_bytes == len(stalled) * len(CONTENT) + 1000
+
+
+def test_after_a_refusal_in_the_middle_the_connection_is_as_good_as_before(taking: Taking) -> None:
+    with closing(taking.client.connect()) as connection:
+        taking.session.refuse("the backup was interrupted")
+        assert put(connection, taking.client, "data/a", CONTENT) == 403
+        assert put(connection, taking.client, "data/b", b"small") == 403
+    assert not taking.session.arrived
+
+
+def test_a_client_that_vanishes_leaves_nothing(taking: Taking, filled: list[int]) -> None:
+    vanishing = OpenPut(taking.client, "data/a", CONTENT)
+    vanishing.send(CONTENT[: 4 * 1024 * 1024])
+    assert eventually(lambda: sum(filled) > 3 * 1024 * 1024)
+    vanishing.vanish()
+    assert eventually(lambda: taking.sink.aborted == 1)
+    assert taking.session.error is None
+    assert not taking.session.arrived
+
+
+def test_closing_the_address_ends_a_thread_that_reads(gateway: Gateway, filled: list[int]) -> None:
+    taking = Taking(gateway)
+    address = taking.session.address
+    assert address is not None
+    waiting = OpenPut(taking.client, "data/a", CONTENT)
+    waiting.send(CONTENT[: 4 * 1024 * 1024])
+    assert eventually(lambda: sum(filled) > 3 * 1024 * 1024)
+    gateway.close(address)
+    assert taking.sink.aborted == 1
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        waiting.answer()
 
 
 @contextmanager

@@ -117,7 +117,9 @@ class GatewayProtocol(HttpToolsProtocol):
         return int(socket.fileno())
 
     def _passed(self, size: int) -> None:
-        """Let the parser count bytes of the body that were read elsewhere."""
+        """Let the parser count bytes of the body that were read elsewhere, unless the connection is gone."""
+        if self.transport.is_closing():
+            return
         self._passing = True
         try:
             for start in range(0, size, len(_PASSED)):
