@@ -229,10 +229,10 @@ class PackReader:
         return blocks
 
     def _landed(self, opened: OpenedPack, claimed: range, blocks: dict[int, bytes]) -> None:
+        self._keep(opened.ref.id, blocks)  # first, so that nobody finds a frame neither under way nor here
         with self._lock:
             for index in claimed:
                 del self._block_flights[opened.ref.id, opened.table.numbers[index]]
-        self._keep(opened.ref.id, blocks)
 
     def _keep(self, id: bytes, blocks: Mapping[int, bytes]) -> None:
         with self._lock:
