@@ -1,7 +1,8 @@
 """Another store that counts: requests by their kind, as a bucket bills them, and the bytes that went each way.
 
 A folder asks nobody, so its numbers say what the same work would cost in a bucket. Counted is what is asked for: a
-request that a store's library repeats after a failure is one here, and so is a long read, which a bucket answers at once.
+request that a store's library repeats after a failure is one here, and so is a long read, which a bucket answers at
+once.
 """
 
 from __future__ import annotations
