@@ -185,4 +185,28 @@ def test_restore() -> None:
         "unfinished_mutations": [{"database": "shop", "table": "orders", "id": "m", "command": "DELETE WHERE 1"}],
         "left_out": [],
         "warnings": ["careful"],
+        "bytes_served": 0,
+        "requests": None,
     }
+
+
+def test_what_a_restore_cost_and_what_one_would_cost() -> None:
+    asked = Requests(put=2, get=7, list=1, head=3, delete=2, uploaded=400, downloaded=5000)
+    done = RestoreReport(values.snapshot(), (), (), (), (), 1, dry_run=False, served=4500, requests=asked)
+    document = json.loads(documents.encoded(documents.restore(done)))
+    assert document["bytes_served"] == 4500
+    assert document["requests"] == {
+        "put": 2,
+        "get": 7,
+        "list": 1,
+        "head": 3,
+        "delete": 2,
+        "bytes_up": 400,
+        "bytes_down": 5000,
+    }
+    planned = RestoreReport(values.snapshot(), (), (), (), (), 1, dry_run=True, estimate=values.restore_estimate())
+    document = json.loads(documents.encoded(documents.restore(planned)))
+    assert "requests" not in document
+    assert (document["bytes_served_at_least"], document["bytes_served_at_most"]) == (3145728, 3145728)
+    assert (document["requests_at_least"]["get"], document["requests_at_most"]["get"]) == (30, 45)
+    assert (document["requests_at_least"]["bytes_down"], document["requests_at_most"]["bytes_up"]) == (1048576, 9000)

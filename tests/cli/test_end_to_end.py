@@ -171,6 +171,16 @@ class TestMainJob:
         assert desk.engine.query(SUMS) == sums
         assert isinstance(document.pop("seconds"), float)
         tables = document.pop("tables")
+        served, asked = document.pop("bytes_served"), document.pop("requests")
+        total = snapshot["bytes_total"]
+        assert isinstance(served, int)
+        assert isinstance(total, int)
+        assert served > total == planned["bytes_served_at_least"] == planned["bytes_served_at_most"]
+        least, most = planned["requests_at_least"], planned["requests_at_most"]
+        assert isinstance(asked, dict)
+        assert isinstance(least, dict)
+        assert isinstance(most, dict)
+        assert [kind for kind, number in asked.items() if not least[kind] <= number <= most[kind]] == []
         assert document == {
             "snapshot": snapshot["snapshot"],
             "dry_run": False,

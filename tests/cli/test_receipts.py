@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -140,6 +141,33 @@ def test_a_dry_run_says_that_nothing_was_changed() -> None:
     assert lines[0].startswith(
         "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff would go to db"
     )
+
+
+def test_a_dry_run_of_a_restore_says_what_it_would_cost() -> None:
+    planned = replace(report(outcome("orders", status="planned"), dry_run=True), estimate=values.restore_estimate())
+    lines = receipts.restore_report(planned, "db")
+    assert lines[lines.index("") + 3 :] == [
+        "",
+        "Estimate, at least to at most; a single number is exact except for sizes of sealed objects:",
+        "  served    3.00 MiB of files to ClickHouse",
+        "  stored    500 B to 8.79 KiB",
+        "  read      1.00 MiB to 2.00 MiB",
+        "  requests  2 PUT, 30 to 45 GET, 1 LIST, 3 HEAD, 2 DELETE",
+    ]
+
+
+def test_a_restore_says_what_was_asked_of_the_store() -> None:
+    asked = Requests(put=2, get=1200, list=1, head=3, delete=2, uploaded=9000, downloaded=700)
+    done = replace(report(outcome("orders"), left_out=("shop.orders p",)), served=1 << 20, requests=asked)
+    lines = receipts.restore_report(done, "db")
+    assert lines[4:] == [
+        "",
+        "  served    1.00 MiB to ClickHouse",
+        "  requests  2 PUT, 1,200 GET, 1 LIST, 3 HEAD, 2 DELETE; 700 B read",
+        "",
+        "NOT restored:",
+        "  shop.orders p",
+    ]
 
 
 def test_parts_that_were_left_out_and_unfinished_mutations_are_named() -> None:

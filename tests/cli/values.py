@@ -15,6 +15,7 @@ from coldhouse.model import (
     TableName,
 )
 from coldhouse.operations.estimate import BackupEstimate, BackupPreview, Bounds, Requests, TablePreview
+from coldhouse.operations.restore_estimate import RestoreEstimate
 
 FIRST = "20261122T170000Z-00112233445566aa"
 SECOND = "20261123T073000Z-8899aabbccddeeff"
@@ -84,6 +85,13 @@ def preview() -> BackupPreview:
         Bounds(least, most),
         ("one disk",),
     )
+
+
+def restore_estimate() -> RestoreEstimate:
+    """A restore whose small files may come by more or fewer requests."""
+    least = Requests(put=2, get=30, list=1, head=3, delete=2, uploaded=500, downloaded=1 << 20)
+    most = Requests(put=2, get=45, list=1, head=3, delete=2, uploaded=9000, downloaded=2 << 20)
+    return RestoreEstimate(3 << 20, 3 << 20, Bounds(least, most))
 
 
 def database(name: str = "shop") -> TableEntry:

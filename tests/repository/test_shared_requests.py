@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -62,3 +63,34 @@ def test_who_waits_for_a_sound_frame_gets_it_though_the_request_began_with_a_dam
         assert second.result() == content[FRAME : 2 * FRAME]
         with pytest.raises(Corruption):
             first.result()
+
+
+def test_a_frame_that_has_just_arrived_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks between the arrival of a frame and its place in the cache waits, and makes no request of his own."""
+    repository = new_repository(MemoryStorage())
+    content = bytes(range(256)) * 100
+    (file,) = store(repository, [content], PackSettings(compression="none", frames=4))
+    packs = packs_of(repository, [file])
+    began, decided = threading.Event(), threading.Event()
+    keep, wait = pack_reader.PackReader._keep, pack_reader._Flight.wait
+    later: list[Future[bytes]] = []
+
+    with repository.pack_reader() as reader, ThreadPoolExecutor(2) as pool:
+
+        def asked_meanwhile(self: pack_reader.PackReader, id: bytes, blocks: Mapping[int, bytes]) -> None:
+            if not began.is_set():
+                began.set()
+                later.append(pool.submit(lambda: b"".join(reader.read(packs, file.extents, 0, len(content)))))
+                later[0].add_done_callback(lambda _: decided.set())
+                assert decided.wait(10)
+            keep(self, id, blocks)
+
+        def announced(flight: pack_reader._Flight[object]) -> object:
+            decided.set()
+            return wait(flight)
+
+        monkeypatch.setattr(pack_reader.PackReader, "_keep", asked_meanwhile)
+        monkeypatch.setattr(pack_reader._Flight, "wait", announced)
+        assert b"".join(reader.read(packs, file.extents, 0, len(content))) == content
+        assert later[0].result() == content
+        assert reader.requests == 2, "the pack's table and the frame"

@@ -30,9 +30,11 @@ COSTS = {
     "first backup of one small table": "5 PUT 0 GET 3 LIST 3 HEAD 1 DELETE, 6 objects",
     "snapshots": "0 PUT 1 GET 2 LIST 2 HEAD 0 DELETE, 6 objects",
     "show": "0 PUT 2 GET 2 LIST 2 HEAD 0 DELETE, 6 objects",
+    "dry run of the restore": "1 PUT 4 GET 1 LIST 3 HEAD 1 DELETE, 6 objects",
     "restore of the table": "2 PUT 6 GET 1 LIST 3 HEAD 2 DELETE, 6 objects",
     "increment, nothing changed": "2 PUT 3 GET 3 LIST 3 HEAD 1 DELETE, 11 objects",
     "increment, one of 12 partitions changed": "5 PUT 7 GET 3 LIST 8 HEAD 1 DELETE, 15 objects",
+    "restore of the schema": "2 PUT 3 GET 1 LIST 3 HEAD 2 DELETE, 15 objects",
     "restore of one partition": "2 PUT 11 GET 1 LIST 3 HEAD 2 DELETE, 15 objects",
     "verify --level structure": "2 PUT 5 GET 4 LIST 6 HEAD 1 DELETE, 16 objects",
     "forget": "1 PUT 6 GET 7 LIST 9 HEAD 0 DELETE, 16 objects",
@@ -83,12 +85,15 @@ def test_every_work_costs_what_it_costs(embedded: Clickhouse, storage: CountedSt
     bill.run("snapshots", lambda: _list(world))
     bill.run("show", lambda: show.run(repository, "latest"))
     world.drop()
+    bill.run("dry run of the restore", lambda: world.restore(dry_run=True))
     bill.run("restore of the table", world.restore)
     # What ClickHouse restores it numbers anew, so the next backup compares with what it has just seen.
     world.backup()
     bill.run("increment, nothing changed", world.backup)
     world.run(NO_MERGES, CHANGE)
     bill.run("increment, one of 12 partitions changed", world.backup)
+    world.drop()
+    bill.run("restore of the schema", lambda: world.restore(schema_only=True))
     world.drop()
     bill.run("restore of one partition", lambda: world.restore(partitions=(("events", "201604"),)))
     bill.run("verify --level structure", lambda: verify.run(repository, verify.VerifyOptions("latest")))

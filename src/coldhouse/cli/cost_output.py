@@ -8,8 +8,10 @@ from coldhouse.cli.output import count, facts, listed, size, table
 
 if TYPE_CHECKING:
     from coldhouse.operations.estimate import BackupPreview, Bounds, Requests, TablePreview
+    from coldhouse.operations.restore import RestoreReport
 
 _KINDS = ("put", "get", "list", "head", "delete")
+_ESTIMATE = "Estimate, at least to at most; a single number is exact except for sizes of sealed objects:"
 
 
 def requests(asked: Requests | None) -> str:
@@ -31,6 +33,17 @@ def cost_facts(bounds: Bounds) -> list[tuple[str, str]]:
     ]
 
 
+def restore_cost(report: RestoreReport) -> list[str]:
+    """What a restore was served and asked of the store, or what a dry run of it expects; nothing if nobody counted."""
+    if report.estimate is not None:
+        served = f"{_sizes(report.estimate.served_least, report.estimate.served_most)} of files to ClickHouse"
+        return ["", _ESTIMATE, *facts([("served", served), *cost_facts(report.estimate.bounds)])]
+    if report.requests is None:
+        return []
+    served = f"{size(report.served)} to ClickHouse"
+    return ["", *facts([("served", served), ("requests", requests(report.requests))])]
+
+
 def backup_preview(preview: BackupPreview) -> list[str]:
     """What a backup would do and cost."""
     asked = [each for each in preview.tables if each.action == "ask"]
@@ -44,7 +57,7 @@ def backup_preview(preview: BackupPreview) -> list[str]:
         "",
         *(table(headings, map(_row, preview.tables), right=(2, 3)) if preview.tables else ["No tables."]),
         "",
-        "Estimate, at least to at most; a single number is exact except for sizes of sealed objects:",
+        _ESTIMATE,
         *facts([("sent", f"{_sizes(0, preview.estimate.sent)} by ClickHouse"), *cost_facts(preview.requests)]),
         *listed("Not in the estimate, because their engines do not tell their size:", list(preview.estimate.unsized)),
         *listed("Warnings:", list(preview.warnings)),

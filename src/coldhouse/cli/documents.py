@@ -175,7 +175,7 @@ class TableMutation(msgspec.Struct, frozen=True):
 
 
 class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of ``restore``; of a dry run, what it would do."""
+    """What is told of a restore that was done, and of one that would be."""
 
     snapshot: str
     dry_run: bool
@@ -186,6 +186,22 @@ class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
     unfinished_mutations: list[TableMutation]
     left_out: list[str]
     warnings: list[str]
+
+
+class RestoreReceiptDocument(RestoreDocument, frozen=True, kw_only=True):
+    """The document of ``restore``: what it did, what ClickHouse was sent, and what it asked of the store."""
+
+    bytes_served: int
+    requests: RequestsText | None
+
+
+class RestorePreviewDocument(RestoreDocument, frozen=True, kw_only=True):
+    """The document of ``restore --dry-run``: what it would do, and what that would cost within bounds."""
+
+    bytes_served_at_least: int
+    bytes_served_at_most: int
+    requests_at_least: RequestsText
+    requests_at_most: RequestsText
 
 
 def repository(info: RepositoryInfo) -> RepositoryDocument:
@@ -310,8 +326,23 @@ def _table(entry: TableEntry, snapshot_id: str) -> TableDocument:
     )
 
 
-def restore(report: RestoreReport) -> RestoreDocument:
+def restore(report: RestoreReport) -> RestoreReceiptDocument | RestorePreviewDocument:
     """The document of a restore, or of what a dry run would do."""
+    fields = msgspec.structs.asdict(_restored(report))
+    if report.estimate is not None:
+        bounds = report.estimate.bounds
+        return RestorePreviewDocument(
+            **fields,
+            bytes_served_at_least=report.estimate.served_least,
+            bytes_served_at_most=report.estimate.served_most,
+            requests_at_least=requests(bounds.least),
+            requests_at_most=requests(bounds.most),
+        )
+    asked = None if report.requests is None else requests(report.requests)
+    return RestoreReceiptDocument(**fields, bytes_served=report.served, requests=asked)
+
+
+def _restored(report: RestoreReport) -> RestoreDocument:
     tables = [
         RestoredTable(
             database=outcome.target.database,

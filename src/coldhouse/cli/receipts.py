@@ -134,6 +134,7 @@ def restore_report(report: RestoreReport, target: str) -> list[str]:
         heading,
         "",
         *(table(headings, lines, right=(3, 4, 5)) if lines else ["No tables."]),
+        *cost_output.restore_cost(report),
         *listed("NOT restored:", list(report.left_out)),
         *listed(
             f"Mutations that were unfinished when the snapshot was taken{again}:",

@@ -41,7 +41,7 @@ DONE, IN_PART = 0, 3
     show_default=True,
     help="What to do with tables that are already there.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, read and requested, and change nothing.")
 @click.option("--resubmit-mutations", is_flag=True, help="Submit mutations again that were unfinished in the snapshot.")
 @click.option(
     "--skip-damaged",

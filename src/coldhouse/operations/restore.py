@@ -26,9 +26,15 @@ from coldhouse.errors import (
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings
 from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
+from coldhouse.operations.estimate import Bounds
 from coldhouse.operations.reaching import reach_gateway
-from coldhouse.operations.reading import announced
 from coldhouse.operations.renaming import Renaming
+from coldhouse.operations.restore_estimate import (
+    RestoreEstimate,
+    RestoreSurroundings,
+    TableReads,
+    estimate_restore,
+)
 from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.operations.restore_plan import (
     Existing,
@@ -42,7 +48,8 @@ from coldhouse.operations.restore_plan import (
 from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
 from coldhouse.operations.survivors import Survivors
-from coldhouse.repository import Repository
+from coldhouse.repository import Page, Repository
+from coldhouse.storage.counted import Requests, requests_of
 
 __all__ = ["RestoreOptions", "RestoreReport", "TableOutcome", "run"]
 
@@ -88,7 +95,12 @@ class Rehearsal:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What a restore did, or with ``dry_run`` would do; ``left_out`` names what was damaged, at the source or since."""
+    """What a restore did, or with ``dry_run`` would do; ``left_out`` names what was damaged, at the source or since.
+
+    ``served`` are bytes that ClickHouse was sent, ``requests`` those to the store since the repository was opened (None
+    where it does not count). Of a dry run there is an ``estimate`` instead, whose requests are all of it; those up to
+    the plan were counted.
+    """
 
     snapshot: Snapshot
     tables: tuple[TableOutcome, ...]
@@ -97,6 +109,9 @@ class RestoreReport:
     left_out: tuple[str, ...]
     seconds: float
     dry_run: bool
+    served: int = 0
+    requests: Requests | None = None
+    estimate: RestoreEstimate | None = None
 
     @property
     def complete(self) -> bool:
@@ -113,11 +128,17 @@ def run(
     RestoreFailed, Interrupted; after those the same call continues where this one ended.
     """
     snapshot = _chosen_snapshot(repository, options)
+    noted = False
     with ExitStack() as stack:
         if rehearsal is None:  # a drill has announced itself
-            snapshot = announced(repository, "restore", snapshot, stack)
+            noted = stack.enter_context(repository.reading("restore", [snapshot.id]))
+            snapshot = repository.snapshot(snapshot.id)
         target = stack.enter_context(open_source(options.target))
-        return _Restore(repository, snapshot, target, options, listener, rehearsal).run()
+        restore = _Restore(repository, snapshot, target, options, listener, rehearsal)
+        if options.dry_run:
+            return restore.preview(noted=noted)
+        report = restore.run()
+    return replace(report, requests=requests_of(repository.storage))
 
 
 def _chosen_snapshot(repository: Repository, options: RestoreOptions) -> Snapshot:
@@ -157,15 +178,10 @@ class _Restore:
         self._renaming = Renaming.parse(options.renames)
         self._survivors = Survivors(repository) if options.skip_damaged else None
         self._note = RestoreNote(repository if rehearsal is None else None, self._key())
+        self._served = 0
 
     def run(self) -> RestoreReport:
-        self._listener(Phase("reading the snapshot"))
-        wanted = self._wanted_partitions()
-        selection = Selection(self._options.include, self._options.exclude)
-        chosen = choose(self._entries(), selection, wanted)
-        plan = self._plan(chosen, wanted)
-        if self._options.dry_run:
-            return self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
+        plan, chosen = self._look()
         self._stop_leftovers()
         self._begin(plan)
         try:
@@ -176,6 +192,37 @@ class _Restore:
         self._resubmit(plan)
         self._forget()
         return self._report(plan, tables, left_out)
+
+    def preview(self, *, noted: bool) -> RestoreReport:
+        """Everything up to the plan, and what follows from it; ``noted``: the store took the announcement."""
+        plan, _ = self._look()
+        until_now = requests_of(self._repository.storage) or Requests()
+        around = RestoreSurroundings(
+            sweep=SWEEP,
+            noted=noted,
+            resumed=self._note.resumed,
+            schema_only=self._options.schema_only,
+            resubmit=self._options.resubmit_mutations,
+            skip_damaged=self._survivors is not None,
+        )
+        moved = (step for step in plan.tables if step.action != "skip")
+        estimate = estimate_restore((TableReads(step, self._pages(step)) for step in moved), around)
+        report = self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
+        return replace(report, estimate=replace(estimate, bounds=Bounds(until_now, until_now) + estimate.bounds))
+
+    def _look(self) -> tuple[RestorePlan, list[TableEntry]]:
+        """What will be done, and the entries that it is about."""
+        self._listener(Phase("reading the snapshot"))
+        wanted = self._wanted_partitions()
+        selection = Selection(self._options.include, self._options.exclude)
+        chosen = choose(self._entries(), selection, wanted)
+        return self._plan(chosen, wanted), chosen
+
+    def _pages(self, step: TableStep) -> Iterator[Page]:
+        for ref in step.pages:
+            page = self._survivors.page(ref, step.entry.name) if self._survivors else self._repository.page(ref)
+            if page is not None:
+                yield page
 
     def _begin(self, plan: RestorePlan) -> None:
         """Note what is begun; a store that is full or read-only is no reason not to read from it.
@@ -336,6 +383,7 @@ class _Restore:
             for step in plan.tables:
                 with self._rehearsed(str(step.entry.name)):
                     outcomes.append(restore.run(step))
+        self._served = restore.served
         return tuple(outcomes), tuple(restore.left_out)
 
     def _resubmit(self, plan: RestorePlan) -> None:
@@ -362,4 +410,5 @@ class _Restore:
             left_out=(*left_out, *(self._survivors.left_out if self._survivors else ())),
             seconds=time.monotonic() - self._clock,
             dry_run=self._options.dry_run,
+            served=self._served,
         )

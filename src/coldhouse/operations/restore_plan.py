@@ -8,7 +8,7 @@ from typing import Literal
 
 from coldhouse.clickhouse import Selection, creation_order
 from coldhouse.errors import TargetExists, UsageError
-from coldhouse.model import TableEntry, TableKind, TableName
+from coldhouse.model import PageRef, TableEntry, TableKind, TableName
 from coldhouse.operations.renaming import Renaming
 
 Existing = Literal["fail", "skip", "replace", "append"]
@@ -59,6 +59,18 @@ class TableStep:
     parts: int
     rows: int
     bytes: int
+
+    @property
+    def pages(self) -> tuple[PageRef, ...]:
+        """The manifest pages that can hold parts of what is restored."""
+        wanted = self.partitions
+        return tuple(
+            [
+                page
+                for page in self.entry.pages
+                if wanted is None or any(page.first <= partition <= page.last for partition in wanted)
+            ]
+        )
 
     def outcome(self, status: str, note: str = "") -> TableOutcome:
         """What the report says of this step."""

@@ -56,12 +56,13 @@ class Workplace:
 
 
 class TableRestore:
-    """Restores tables one after the other; collects the parts that had to be left out."""
+    """Restores tables one after the other; collects the parts that had to be left out, and the bytes ``served``."""
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
         self.left_out: list[str] = []
         self.bytes_done = 0
+        self.served = 0
         self._rows_left_out = 0
 
     def run(self, step: TableStep) -> TableOutcome:
@@ -191,6 +192,7 @@ class TableRestore:
             self._statement(step, request, served)
         finally:
             place.gateway.close(address)
+        self.served += served.sent_bytes
         self.left_out += source.left_out
         self._rows_left_out += source.rows_left_out
         self._compare(step.entry, into, source, before)
@@ -228,9 +230,8 @@ class TableRestore:
             )
 
     def _pages(self, step: TableStep) -> Iterator[Page]:
-        for page in step.entry.pages:
-            if step.partitions is None or any(page.first <= each <= page.last for each in step.partitions):
-                yield from self._page(step, page)
+        for page in step.pages:
+            yield from self._page(step, page)
 
     def _page(self, step: TableStep, ref: PageRef) -> Iterator[Page]:
         survivors = self._place.survivors

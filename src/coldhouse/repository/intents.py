@@ -185,15 +185,17 @@ class Intent:
 
 
 @contextmanager
-def reading(storage: Storage, kind: str, snapshots: Iterable[str] = ()) -> Iterator[None]:
-    """Hold the intent of a reader, as far as the store lets it: who may only read goes on without.
+def reading(storage: Storage, kind: str, snapshots: Iterable[str] = ()) -> Iterator[bool]:
+    """Hold the intent of a reader, if the store lets it (it says so): who may only read goes on without.
 
     ``snapshots`` are the ids of those that are read, if that is known: a prune waits only if one of them is forgotten.
     """
     with ExitStack() as stack:
+        allowed = False
         with suppress(StorageError):
             stack.enter_context(Intent(storage, kind, reads=snapshots))
-        yield
+            allowed = True
+        yield allowed
 
 
 def _damaged(name: str) -> Corruption:

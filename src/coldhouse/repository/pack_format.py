@@ -45,6 +45,8 @@ UNKNOWN = 2  # flag of a run: the checksum is not known
 _TABLE_NONCE = b"\xff" * 12
 _DIRECTORY_NONCE = b"\xff" * 11 + b"\xfe"
 _MAX_DIRECTORY = _DIRECTORY_HEAD.size + MAX_RUNS * RUN.size
+#: More than the sealed directory of any pack has, in bytes.
+LARGEST_DIRECTORY = _MAX_DIRECTORY + MIB
 _MAX_TABLE = _TABLE_HEAD.size + MAX_FRAMES * _FRAME_ROW + TAG_SIZE
 
 
@@ -230,7 +232,7 @@ def decode_footer(stored: Buffer, name: str) -> Footer:
     header, directory_size, table_size, mark = _FOOTER.unpack(stored)
     if mark != END_MARK:
         raise damaged(name, "does not end like a pack")
-    if table_size > _MAX_TABLE or directory_size > _MAX_DIRECTORY + MIB:
+    if table_size > _MAX_TABLE or directory_size > LARGEST_DIRECTORY:
         raise damaged(name, "claims an impossible directory or frame table")
     return Footer(header, directory_size, table_size)
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from coldhouse.errors import Corruption, ObjectMissing
 from coldhouse.model import Buffer, Extent, PackRef
 from coldhouse.repository import names
-from coldhouse.repository.crypto import HEADER_SIZE, Keyring, Kind, damaged, missing, open_cipher
+from coldhouse.repository.crypto import HEADER_SIZE, MIB, Keyring, Kind, damaged, missing, open_cipher
 from coldhouse.repository.pack_format import (
     FOOTER_SIZE,
     FRAME_SIZE,
@@ -27,8 +27,11 @@ from coldhouse.repository.pack_format import (
 )
 from coldhouse.storage.base import Storage
 
+#: Bytes of decrypted frames that a reader keeps, and bytes that one of its requests fetches, unless it is told others.
+CACHE_BYTES = 64 * MIB
+FETCH_BYTES = 2 * MIB
 #: Frame tables that a reader keeps; one of a pack of 128 frames takes about 4 KiB.
-_TABLES = 1024
+TABLES = 1024
 #: More bytes than any pack can have.
 _LARGEST = MAX_FRAMES * FRAME_SIZE * 2
 #: Bytes that a check reads at a time.
@@ -229,10 +232,10 @@ class PackReader:
         return blocks
 
     def _landed(self, opened: OpenedPack, claimed: range, blocks: dict[int, bytes]) -> None:
+        self._keep(opened.ref.id, blocks)  # first, so that nobody finds a frame neither under way nor here
         with self._lock:
             for index in claimed:
                 del self._block_flights[opened.ref.id, opened.table.numbers[index]]
-        self._keep(opened.ref.id, blocks)
 
     def _keep(self, id: bytes, blocks: Mapping[int, bytes]) -> None:
         with self._lock:
@@ -288,7 +291,7 @@ class PackReader:
         with self._lock:
             del self._pack_flights[ref.id]
             self._packs[ref.id] = opened
-            if len(self._packs) > _TABLES:
+            if len(self._packs) > TABLES:
                 self._packs.popitem(last=False)
         mine.land(opened)
         return opened

@@ -25,7 +25,14 @@ from coldhouse.repository.keys import KdfCost
 from coldhouse.repository.manifests import read_manifest
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
-from coldhouse.repository.pack_reader import PackReader, check_pack, open_pack, read_directory
+from coldhouse.repository.pack_reader import (
+    CACHE_BYTES,
+    FETCH_BYTES,
+    PackReader,
+    check_pack,
+    open_pack,
+    read_directory,
+)
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page
 from coldhouse.repository.records import decode_record
@@ -201,8 +208,8 @@ class Repository:
         """
         return Intent(self.storage, kind, commits)
 
-    def reading(self, kind: str, snapshots: Iterable[str] = ()) -> AbstractContextManager[None]:
-        """Announce that snapshots are read (by their ids, if they are known); as far as the store allows it."""
+    def reading(self, kind: str, snapshots: Iterable[str] = ()) -> AbstractContextManager[bool]:
+        """Announce that snapshots are read (by their ids, if they are known); says whether the store allowed it."""
         return intents.reading(self.storage, kind, snapshots)
 
     def graves(self) -> Condemned:
@@ -216,7 +223,7 @@ class Repository:
         return PackWriter(self.storage, self._ring, settings or PackSettings())
 
     def pack_reader(
-        self, *, cache_bytes: int = 64 * MIB, fetch_bytes: int = 2 * MIB, sweep_bytes: int = 0
+        self, *, cache_bytes: int = CACHE_BYTES, fetch_bytes: int = FETCH_BYTES, sweep_bytes: int = 0
     ) -> PackReader:
         """Begin to read file contents, with a cache of decrypted bytes and requests of at most ``fetch_bytes``.
 
