@@ -57,6 +57,10 @@ class Seeded:
         self.token_bytes = random.randbytes
         self.randbits = random.getrandbits
 
+    def token_hex(self, size: int) -> str:
+        """Random bytes as hex digits."""
+        return self.token_bytes(size).hex()
+
 
 @contextmanager
 def tamed(random: Random) -> Iterator[None]:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
+from unittest.mock import patch
 
 from coldhouse.errors import ColdhouseError
-from coldhouse.repository import Repository, names
+from coldhouse.repository import Repository, keys, names
 from coldhouse.repository.collection import FORGETTABLE, Limits
 from coldhouse.repository.marking import mark, read_root
 from tests.repository.interleaving import Actor, How, Stage
-from tests.repository.protocol_actors import Cast, checksum_of, tamed
+from tests.repository.protocol_actors import Cast, Seeded, checksum_of, tamed
 from tests.repository.samples import new_repository
 from tests.support.memory_storage import MemoryStorage
 
@@ -98,7 +99,8 @@ class Protocol:
     def __init__(self, random: Random, limits: Limits | None = None) -> None:
         memory = MemoryStorage()
         elsewhere = MemoryStorage()
-        self._ring = new_repository(memory).ring
+        with patch.object(keys, "secrets", Seeded(random)):
+            self._ring = new_repository(memory).ring
         elsewhere.objects.update(memory.objects)
         self.random = random
         self._temper = Temper.of(random)
