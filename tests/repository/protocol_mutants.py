@@ -90,7 +90,6 @@ STEPS: dict[str, Mutant] = {
 #: Other ways to break it.
 WAYS: dict[str, Mutant] = {
     "fences over all revisions": lambda: patch.object(rewriting, "supersede", fence_all),
-    "nothing is proven before a commit": lambda: patch.object(Needs, "prove", nothing),
 }
 #: What the play does not find in any bearable time: it takes nine turns of four actors in one order, each of which must
 #: stop at one place.

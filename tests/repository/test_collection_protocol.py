@@ -22,7 +22,7 @@ from tests.repository.protocol_mutants import BY_STORIES_ONLY, STEPS, WAYS
 from tests.repository.protocol_play import Protocol
 
 seeds = st.integers(0, 2**32 - 1)
-#: Of so many plays of a broken protocol at least one must find a loss; most need less than 50.
+#: Of so many plays of a broken protocol at least one must find a loss; most need less than 100.
 PLAYS = 1500
 
 
