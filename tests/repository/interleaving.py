@@ -3,6 +3,9 @@
 Each actor is a thread, and only one runs at a time. A call can be carried out; or it is carried out and its answer is
 lost; or it fails and is carried out at any later time; or the actor dies there. What changed the store once may do so
 again at any later time. An actor that is not chosen is suspended, for as long as it takes.
+
+The store's clock is wrong: it jumps, also backwards, and each object gets a time of its own that is hours off. Beside
+it a true time passes, which nobody can see; by it what is too old to be carried out is forgotten.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from random import Random
@@ -28,6 +32,8 @@ T = TypeVar("T")
 Act = Callable[[], None]
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+#: So long after its sender began a request may be carried out: 400 days (see FORMAT.md) less what the clock runs ahead.
+REMEMBERED = timedelta(days=390)
 
 
 class How(Enum):
@@ -43,21 +49,45 @@ class Died(BaseException):
     """The end of an actor."""
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A request that may be carried out (again): what it is, and when who sent it began, by the true time."""
+
+    call: str
+    act: Act
+    begun: timedelta
+
+
 class ClockedStorage(MemoryStorage):
-    """A store with a clock of its own, which a test sets."""
+    """A store with a clock of its own, which a test sets; the time of each object is up to ``skew`` off.
+
+    ``passed`` is the true time since the beginning; ``changes`` counts what changed anything.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = BEGINNING
+        self.passed = timedelta(0)
+        self.skew = timedelta(0)
+        self.changes = 0
         self.times: dict[str, datetime] = {}
 
     def create(self, name: str, data: Buffer) -> None:
         super().create(name, data)
-        self.times[name] = self.now
+        self._written(name)
 
     def put(self, name: str, data: Buffer) -> None:
         super().put(name, data)
-        self.times[name] = self.now
+        self._written(name)
+
+    def delete(self, names: Sequence[str]) -> None:
+        super().delete(names)
+        self.changes += 1
+
+    def _written(self, name: str) -> None:
+        share = crc32(f"{name} {self.changes}".encode()) / 2**31 - 1
+        self.times[name] = self.now + share * self.skew
+        self.changes += 1
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         for each in super().list(prefix, after=after):
@@ -82,15 +112,17 @@ class Inline(Executor):
 class Actor:
     """One thread that works on the store until it has ended, failed or died."""
 
-    def __init__(self, name: str, storage: ClockedStorage, act: Callable[[Storage], None], late: list[Act]) -> None:
+    def __init__(self, name: str, storage: ClockedStorage, act: Callable[[Storage], None], late: list[Late]) -> None:
         self.name = name
         self.failure: BaseException | None = None
+        self.refusal: ColdhouseError | None = None
         self.finished = False
         self.call = ""
         self.late = late
+        self.begun = storage.passed
         self._how = How.DONE
-        self._go = threading.Semaphore(0)
-        self._arrived = threading.Semaphore(0)
+        self._go = _closed_lock()
+        self._arrived = _closed_lock()
         self._dead = False
         self._thread = threading.Thread(target=self._run, args=(act, Gate(storage, self)), daemon=True)
         self._thread.start()
@@ -122,7 +154,9 @@ class Actor:
     def _run(self, act: Callable[[Storage], None], storage: Storage) -> None:
         try:
             act(storage)
-        except (ColdhouseError, Died):
+        except ColdhouseError as error:
+            self.refusal = error
+        except Died:
             pass
         except BaseException as error:  # noqa: BLE001
             self.failure = error
@@ -189,7 +223,7 @@ class Gate(Storage):
 
     def _write(self, call: str, act: Callable[[], None]) -> None:
         how = self._actor.pause(call)
-        self._actor.late.append(act)
+        self._actor.late.append(Late(call, act, self._actor.begun))
         if how is How.DEATH:
             raise Died
         if how is How.LATE:
@@ -208,7 +242,7 @@ class Stage:
         self.actors: list[Actor] = []
         self.history: list[str] = []
         self.random = random
-        self._late: list[Act] = []
+        self._late: list[Late] = []
         self._begun = 0
 
     def begin(self, kind: str, act: Callable[[Storage], None]) -> Actor:
@@ -221,7 +255,7 @@ class Stage:
     def step(self, actor: Actor, how: How = How.DONE) -> None:
         """Let one actor go on by one call."""
         self.history.append(f"{actor.name}: {actor.call}{'' if how is How.DONE else f' ({how.value})'}")
-        self.storage.now += timedelta(seconds=1)
+        self._tick(timedelta(seconds=1))
         actor.step(how)
         if actor.failure is not None:
             raise AssertionError(f"{actor.name} failed: {actor.failure!r}\n{self.story()}") from actor.failure
@@ -250,15 +284,35 @@ class Stage:
 
     def repeat_late(self) -> None:
         """Let something that was asked for at any time before be done now (again)."""
-        if self._late:
-            self.history.append("a late request is carried out")
-            with suppress(ObjectExists):
-                self.random.choice(self._late)()
+        if not self._late:
+            return
+        kinds = sorted({_kind(late.call) for late in self._late})
+        kind = self.random.choice(kinds)
+        late = self.random.choice([late for late in self._late if _kind(late.call) == kind])
+        self.history.append(f"carried out late: {late.call}")
+        with suppress(ObjectExists):
+            late.act()
 
     def let_time_pass(self, time: timedelta) -> None:
-        """Set the store's clock forward."""
+        """Let time pass, also on the store's clock; what is too old by then is never carried out, and its sender ends.
+
+        That is what FORMAT.md assumes of a store and of processes.
+        """
         self.history.append(f"{time} pass")
+        self._tick(time)
+        oldest = self.storage.passed - REMEMBERED
+        self._late[:] = [late for late in self._late if late.begun >= oldest]
+        for actor in [actor for actor in self.actors if actor.begun < oldest]:
+            self.kill(actor)
+
+    def set_clock(self, difference: timedelta) -> None:
+        """Set the store's clock forward or back."""
+        self.history.append(f"the store's clock is set by {difference / timedelta(hours=1):.1f} hours")
+        self.storage.now += difference
+
+    def _tick(self, time: timedelta) -> None:
         self.storage.now += time
+        self.storage.passed += time
 
     def close(self) -> None:
         """End all threads."""
@@ -268,3 +322,15 @@ class Stage:
     def story(self) -> str:
         """What happened so far."""
         return "\n".join(self.history)
+
+
+def _kind(call: str) -> str:
+    """A request without the names of objects: what it does, and in which folder."""
+    return call.partition("/")[0]
+
+
+def _closed_lock() -> threading.Lock:
+    """A lock that one thread opens for another: much cheaper than a semaphore."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock

@@ -1,214 +1,172 @@
-"""What the actors of the collection's protocol do, and what must be true whatever becomes of them."""
+"""The collection's protocol played over one store, and what must be true whatever becomes of the actors."""
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from unittest.mock import patch
 
-import msgspec
-
-from coldhouse.errors import ColdhouseError, NoSuchSnapshot, ObjectMissing
-from coldhouse.model import Extent, FileEntry, PackRef, Part, PartState, Snapshot
-from coldhouse.repository import Repository, draft, names
-from coldhouse.repository.collection import Collection, Limits
-from coldhouse.repository.crypto import Kind, seal
-from coldhouse.repository.intents import Intent
-from coldhouse.repository.manifests import ManifestWriter
+from coldhouse.errors import ColdhouseError
+from coldhouse.repository import Repository, keys, names
+from coldhouse.repository.collection import FORGETTABLE, Limits
 from coldhouse.repository.marking import mark, read_root
-from coldhouse.repository.pack_format import table_size
-from coldhouse.repository.superseding import successions, supersede
-from coldhouse.storage.base import Storage
-from tests.repository.interleaving import Actor, How, Inline, Stage
-from tests.repository.samples import checksum, entry, new_repository, root
+from tests.repository.interleaving import Actor, How, Stage
+from tests.repository.protocol_actors import Cast, Seeded, checksum_of, tamed
+from tests.repository.samples import new_repository
 from tests.support.memory_storage import MemoryStorage
 
-PACK_SIZE = 100
-NOTES = "unfinished"
+__all__ = ["Protocol", "tamed"]
+
+_WRITERS = ("backup", "late", "late", "recall")
+_OTHERS = ("rewrite", "rewrite", "prune", "copy", "repair", "read")
+#: Before which calls an actor falls asleep: those between which the steps of the protocol lie.
+SLEEPS: dict[str, tuple[str, ...]] = {
+    "backup": ("list condemned", "create snapshots"),
+    "late": ("create intents", "create snapshots"),
+    "recall": ("put notes", "create snapshots"),
+    "collect": ("create condemned", "list snapshots", "delete packs"),
+    "prune": ("create condemned", "list snapshots", "delete packs"),
+    "rewrite": ("create packs", "create snapshots", "put snapshots"),
+}
+#: The same, and every other one, for plays that are less eager.
+ANY_SLEEP = (
+    "list intents",
+    "create intents",
+    "list condemned",
+    "create condemned",
+    "size condemned",
+    "put condemned",
+    "list snapshots",
+    "create snapshots",
+    "put snapshots",
+    "create graves",
+    "list graves",
+    "delete packs",
+    "delete intents",
+    "delete manifests",
+    "size manifests",
+    "create packs",
+    "put notes",
+)
+_ACT = 200
+_MANY_SNAPSHOTS = 3
+_MANY_OBJECTS = 100
 
 
-class Seeded:
-    """Stands for the module ``secrets``: the same seed makes the same ids, so that a play can be repeated."""
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """What an act of a play is like: each has few kinds of actors, and habits of its own, so that it goes deep."""
 
-    def __init__(self, random: Random) -> None:
-        self.token_bytes = random.randbytes
-        self.randbits = random.getrandbits
+    kinds: tuple[str, ...]
+    actors: int  # so many at a time, at most
+    sleeps: float  # how likely a burst ends before a call that matters
+    eager: bool  # whether these are the few that matter most
+    hours: float  # how likely hours pass between two bursts
+    late: float  # how likely something is carried out late between two bursts
+    faults: float  # how likely a burst has faults
+    skew: timedelta
+
+    @classmethod
+    def of(cls, random: Random) -> Temper:
+        """Any one."""
+        writers = random.choices(_WRITERS, k=random.randint(1, 2))
+        others = random.choices(_OTHERS, k=random.choice((0, 1, 1, 2)))
+        return cls(
+            (*writers, *others, "collect", *(("forget",) * random.choice((0, 1, 1)))),
+            random.choice((2, 3, 3, 4)),
+            random.choice((0.3, 0.5, 0.7)),
+            random.random() < 0.7,
+            random.choice((0.0, 0.05, 0.2)),
+            random.choice((0.0, 0.05, 0.3)),
+            random.choice((0.0, 0.0, 0.2)),
+            timedelta(hours=random.choice((0, 0, 0, 1, 6))),
+        )
 
 
-@contextmanager
-def tamed(random: Random) -> Iterator[None]:
-    """Let repositories do everything in the thread that asks for it, and give every page an object of its own."""
-    with (
-        patch.object(names, "secrets", Seeded(random)),
-        patch.object(concurrent.futures, "ThreadPoolExecutor", Inline),
-        patch.object(ManifestWriter, "_open_pool", lambda _: Inline()),
-        patch.object(draft, "MAX_INLINE", 0),
-    ):
-        yield
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A snapshot object: what it needs by name, with sizes, and what is in it wherever that is stored."""
+
+    needs: frozenset[tuple[str, int]]
+    content: tuple[tuple[str, tuple[bytes, ...]], ...]
 
 
 class Protocol:
-    """Writers, readers, prunes, rewritings and forgettings over one store."""
+    """Writers, readers, prunes, rewritings, copies, repairs and forgettings over one store."""
 
     def __init__(self, random: Random, limits: Limits | None = None) -> None:
         memory = MemoryStorage()
-        self._ring = new_repository(memory)._ring
+        elsewhere = MemoryStorage()
+        with patch.object(keys, "secrets", Seeded(random)):
+            self._ring = new_repository(memory).ring
+        elsewhere.objects.update(memory.objects)
         self.random = random
+        self._temper = Temper.of(random)
         self.stage = Stage(memory.objects, random)
-        self.limits = limits or Limits()
-        self.carried = 0.6  # how likely a backup carries a table of its parent
-        self.adds = True  # whether a backup adds a table
-        self.everything = False  # whether forgetting means all snapshots
-        self._needs: dict[bytes, frozenset[tuple[str, int]]] = {}
-
-    # --------------------------------------------------------------------------------------------------------- actors
+        self.cast = Cast(random, self._ring, limits or Limits(), elsewhere)
+        self._held: dict[bytes, Held] = {}
+        self._committed: dict[str, Held] = {}  # by id, as it was when it was first seen
+        self._checked = -1
 
     def begin(self, kind: str) -> Actor:
         """Let another actor come."""
-        acts: dict[str, Callable[[Repository], None]] = {
-            "backup": self._back_up,
-            "late": self._back_up_without_an_intent,
-            "recall": self._recall,
-            "prune": lambda repository: prune(repository, self.limits),
-            "forget": self._forget,
-            "rewrite": self._rewrite,
-            "read": self._read,
-        }
-        act = acts[kind]
-        return self.stage.begin(kind, lambda storage: act(self._at(storage)))
-
-    def _at(self, storage: Storage) -> Repository:
-        return Repository(storage, self._ring)
-
-    def _back_up(self, repository: Repository) -> None:
-        wanted = root()
-        with repository.intent("backup", [names.snapshot(wanted.id)]) as intent:
-            parent = self._some(repository)
-            with repository.draft(parent, intent) as made:
-                self._fill(repository, made, parent, [])
-                made.commit(replace(wanted, parent=parent.id if parent else ""))
-
-    def _back_up_without_an_intent(self, repository: Repository) -> None:
-        parent = self._some(repository)
-        with repository.draft(parent) as made:
-            self._fill(repository, made, parent, [])
-            made.commit(root(parent))
-
-    def _recall(self, repository: Repository) -> None:
-        """A backup that takes over what others have noted, and notes what it has stored itself."""
-        wanted = root()
-        with repository.intent("backup", [names.snapshot(wanted.id)]) as intent:
-            noted = [ref for _, data in repository.notes(NOTES) for ref in msgspec.msgpack.decode(data)["packs"]]
-            packs = [PackRef(ref["id"], ref["size"], ref["table_size"]) for ref in noted]
-            if packs:
-                graves = repository.graves()
-                packs = [ref for ref in packs if not graves.pack(ref.id) and not intent.condemned.pack(ref.id)]
-            packs = [ref for ref in packs if is_there(repository, ref)]
-            with repository.draft(None, intent) as made:
-                fresh = self._store_pack(repository)
-                repository.put_note(NOTES, f"{wanted.id} 0", msgspec.msgpack.encode({"packs": [fresh]}))
-                self._fill(repository, made, None, [fresh, *packs])
-                made.commit(wanted)
-                repository.delete_note(NOTES, f"{wanted.id} 0")
-
-    def _fill(
-        self, repository: Repository, made: draft.SnapshotDraft, parent: Snapshot | None, packs: list[PackRef]
-    ) -> None:
-        """Carry some tables of the parent, and add one."""
-        for each in repository.entries(parent) if parent is not None else ():
-            if self.random.random() < self.carried:
-                made.carry(each)
-        if not self.adds:
-            return
-        packs = packs or [self._store_pack(repository)]
-        known = {ref.id: ref for ref in packs}
-        made.add(entry(f"t{names.new_object_id().hex()}"), [part_in(known)], known.__getitem__)
-
-    def _store_pack(self, repository: Repository) -> PackRef:
-        ref = PackRef(names.new_object_id(), PACK_SIZE, table_size(8))
-        repository.storage.create(names.pack(ref.id), bytes(PACK_SIZE))
-        return ref
-
-    def _some(self, repository: Repository) -> Snapshot | None:
-        ids = repository.snapshot_ids()
-        try:
-            return repository.snapshot(self.random.choice(ids)) if ids else None
-        except NoSuchSnapshot:
-            return None
-
-    def _forget(self, repository: Repository) -> None:
-        ids = repository.snapshot_ids()
-        some = [id for id in ids if self.random.random() < 0.5] or ids[:1]
-        repository.forget(ids if self.everything else some)
-
-    def _rewrite(self, repository: Repository) -> None:
-        """Write the packs of a snapshot anew, and put its next revision in its place."""
-        ids = repository.snapshot_ids()
-        if not ids:
-            return
-        id = self.random.choice(ids)
-        subject = successions(repository.storage.list(names.SNAPSHOTS))[id]
-        with repository.intent("prune", [subject.next]) as intent:
-            snapshot = read_root(repository, subject.standing[0]) if subject.standing else None
-            if snapshot is None:
-                return
-            with repository.draft(None, Unchecked(intent)) as made:
-                for each in repository.entries(snapshot):
-                    packs = {ref.id: ref for page in each.pages for ref in repository.page(page).packs.values()}
-                    if any(map(intent.condemned.pack, packs)):
-                        return
-                    fresh = self._store_pack(repository)
-                    made.add(each, [part_in({fresh.id: fresh})], {fresh.id: fresh}.__getitem__)
-                catalog = made._parent_catalog().arrange(made._tables, made._write_catalog)
-                made._manifests.flush()
-                made._prove(catalog, intent, repository.graves())
-            sealed = seal(
-                self._ring,
-                Kind.SNAPSHOT,
-                names.snapshot(id),
-                msgspec.msgpack.encode(replace(snapshot, catalog=catalog)),
-            )
-            supersede(repository.storage, intent, subject, sealed)
-
-    def _read(self, repository: Repository) -> None:
-        with repository.reading("restore"):
-            snapshot = self._some(repository)
-            for each in repository.entries(snapshot) if snapshot is not None else ():
-                for page in each.pages:
-                    repository.page(page)
+        return self.stage.begin(kind, self.cast.part_of(kind))
 
     # ------------------------------------------------------------------------------------------------------ invariant
 
-    def needs(self) -> dict[str, frozenset[tuple[str, int]]]:
-        """What each snapshot object needs, by its name."""
+    def held(self) -> dict[str, Held]:
+        """What each snapshot object holds, by its name."""
         found = {}
-        for objects in self._at(self.stage.storage).snapshot_objects().values():
+        for objects in Repository(self.stage.storage, self._ring).snapshot_objects().values():
             for name in objects:
                 content = self.stage.storage.objects[name]
-                if content not in self._needs:
-                    self._needs[content] = self._read_needs(name)
-                found[name] = self._needs[content]
+                if content not in self._held:
+                    self._held[content] = self._read(name)
+                found[name] = self._held[content]
         return found
 
-    def _read_needs(self, name: str) -> frozenset[tuple[str, int]]:
+    def _read(self, name: str) -> Held:
+        repository = Repository(self.stage.storage, self._ring)
         try:
-            marks = mark(self._at(self.stage.storage), [name], threads=0)
+            marks = mark(repository, [name], threads=0)
+            snapshot = read_root(repository, name)
+            assert snapshot is not None
+            entries = list(repository.entries(snapshot))
         except ColdhouseError as error:
             raise AssertionError(f"{name}, just committed, is not whole: {error}\n{self.stage.story()}") from error
         packs = {(names.pack(ref.id), ref.size) for ref in marks.packs()}
-        return frozenset(packs | {(names.manifest(id), size) for id, size in marks.manifests()})
+        needs = frozenset(packs | {(names.manifest(id), size) for id, size in marks.manifests()})
+        return Held(needs, tuple((str(one.name), tuple(page.digest for page in one.pages)) for one in entries))
 
     def check(self) -> None:
-        """Everything that a committed snapshot needs is there."""
-        objects = self.stage.storage.objects
-        for name, needs in self.needs().items():
-            for needed, size in needs:
-                if len(objects.get(needed, b"")) != size:
+        """Whatever was committed and not forgotten stands, as it was, and everything that it needs is there."""
+        storage = self.stage.storage
+        if storage.changes == self._checked:
+            return
+        self._checked = storage.changes
+        held = self.held()
+        for name, one in held.items():
+            for needed, size in one.needs:
+                if len(storage.objects.get(needed, b"")) != size:
                     raise AssertionError(f"{name} needs {needed}, which is gone\n{self.stage.story()}")
+            first = self._committed.setdefault(_id(name), one)
+            if first is one:
+                self._take_elsewhere(name, one)
+            if one.content != first.content:
+                raise AssertionError(f"{name} is not what it was\n{self.stage.story()}")
+        lost = self._committed.keys() - self.cast.forgotten - set(map(_id, held))
+        if lost:
+            raise AssertionError(f"{min(lost)} has vanished, and nobody forgot it\n{self.stage.story()}")
+
+    def _take_elsewhere(self, name: str, one: Held) -> None:
+        """Have a copy of some snapshots in another store, before anything can become of them."""
+        there = self.cast.elsewhere.objects
+        first = names.snapshot(_id(name))
+        if first not in there and self.random.random() < 0.3:
+            for each in (*(needed for needed, _ in one.needs), name):
+                there[first if each == name else each] = self.stage.storage.objects[each]
 
     # ----------------------------------------------------------------------------------------------------------- play
 
@@ -218,35 +176,70 @@ class Protocol:
             try:
                 for _ in range(2):
                     self._finish(self.begin("backup"))
-                current: Actor | None = None
-                for _ in range(steps):
-                    current = self._one_step(current)
-                    self.check()
+                end = len(self.stage.history) + steps
+                while len(self.stage.history) < end:
+                    self._act(min(end, len(self.stage.history) + _ACT))
                 self._calm_down()
             finally:
                 self.stage.close()
 
-    def _one_step(self, current: Actor | None) -> Actor | None:
-        random, stage = self.random, self.stage
-        if random.random() < 0.01:
+    def _act(self, end: int) -> None:
+        self._temper = Temper.of(self.random)
+        self.stage.storage.skew = self._temper.skew
+        self.cast.carried = self.random.choice((0.6, 1.0, 1.0))
+        while len(self.stage.history) < end:
+            self._pause()
+            self._burst(self._choose())
+
+    def _pause(self) -> None:
+        """Between the bursts time passes, the clock is wrong, and the store remembers what it was asked to do."""
+        stage, random, temper = self.stage, self.random, self._temper
+        if random.random() < temper.hours:
             stage.let_time_pass(timedelta(hours=3))
-        if random.random() < 0.03:
+        if random.random() < temper.hours / 10:
+            stage.let_time_pass(timedelta(days=random.choice((15, 200, 500))))
+        if random.random() < temper.hours / 5:
+            stage.set_clock(timedelta(hours=random.uniform(-12, 6)))
+        if random.random() < temper.late:
             stage.repeat_late()
-        if current is None or current.finished or random.random() < 0.12:
-            current = self._choose()
-        chance = random.random()
-        if chance < 0.005:
-            stage.kill(current)
-            return None
-        stage.step(current, How.LOST if chance < 0.012 else How.LATE if chance < 0.018 else How.DONE)
-        return current
+        self.check()
 
     def _choose(self) -> Actor:
-        actors = self.stage.actors
-        if len(actors) < 2 or (len(actors) < 7 and self.random.random() < 0.3):
-            kinds = ("backup", "backup", "late", "recall", "prune", "prune", "prune", "forget", "rewrite", "read")
-            return self.begin(self.random.choice(kinds))
-        return self.random.choice(actors)
+        random, actors = self.random, self.stage.actors
+        if not actors or (len(actors) < self._temper.actors and random.random() < 0.6):
+            if len(self.stage.storage.objects) > _MANY_OBJECTS or len(self.held()) > _MANY_SNAPSHOTS:
+                return self.begin(random.choice(("forget", "collect")))
+            return self.begin(random.choice(self._temper.kinds))
+        return random.choice(actors)
+
+    def _burst(self, actor: Actor) -> None:
+        """Let one actor go on alone for a while: to his end, for a few calls, or until just before a certain one."""
+        random = self.random
+        sleep = self._sleep(actor)
+        calls = random.randint(1, 8) if random.random() < 0.05 else 10_000
+        faulty = random.random() < self._temper.faults
+        often = random.choice((1, 1, 1, 2))
+        while not actor.finished and calls:
+            self.stage.step(actor, self._fault() if faulty else How.DONE)
+            self.check()
+            calls -= 1
+            if sleep and actor.call.startswith(sleep):
+                often -= 1
+                if not often:
+                    break
+        if not actor.finished and random.random() < 0.02:
+            self.stage.kill(actor)
+
+    def _sleep(self, actor: Actor) -> str:
+        """Before which call to suspend an actor; empty: none."""
+        kind = actor.name.rstrip("0123456789")
+        if kind == "forget" or self.random.random() >= self._temper.sleeps:
+            return ""
+        return self.random.choice(SLEEPS.get(kind, ANY_SLEEP) if self._temper.eager else ANY_SLEEP)
+
+    def _fault(self) -> How:
+        chance = self.random.random()
+        return How.LOST if chance < 0.03 else How.LATE if chance < 0.06 else How.DONE
 
     def _finish(self, actor: Actor) -> None:
         while not actor.finished:
@@ -263,42 +256,51 @@ class Protocol:
         for _ in range(5):
             self.stage.repeat_late()
             self.check()
+        self.stage.storage.now += timedelta(days=60)  # however often the clock was set back
         self.stage.let_time_pass(timedelta(days=20))
-        before = self.needs()
+        before = {id: one.content for id, one in self._standing().items()}
         self._finish(self.begin("prune"))
-        assert self.needs() == before, f"a prune changed a snapshot\n{self.stage.story()}"
-        self._check_tidy(before)
+        self._finish(self.begin("collect"))
+        after = {id: one.content for id, one in self._standing().items()}
+        assert after == before, f"a prune changed a snapshot\n{self.stage.story()}"
+        self._check_tidy()
+        self._check_contents()
+        self.stage.let_time_pass(FORGETTABLE + timedelta(days=1))
+        self._finish(self.begin("collect"))
+        self._check_forgotten()
 
-    def _check_tidy(self, needs: dict[str, frozenset[tuple[str, int]]]) -> None:
-        needed = {name for each in needs.values() for name, _ in each}
-        objects = self.stage.storage.objects
-        stored = {name for name in objects if name.startswith((names.PACKS, names.MANIFESTS))}
-        assert stored == needed, f"left over: {sorted(stored - needed)}\n{self.stage.story()}"
-        intents = [name for name in objects if name.startswith(names.INTENTS)]
-        assert not intents, f"left over: {intents}\n{self.stage.story()}"
-        pending = [name for name in objects if name.startswith(names.CONDEMNED) and objects[name] != names.FENCE]
-        assert not pending, f"left over: {pending}\n{self.stage.story()}"
+    def _standing(self) -> dict[str, Held]:
+        return {_id(name): one for name, one in self.held().items()}
+
+    def _check_tidy(self) -> None:
+        needed = {name for each in self.held().values() for name, _ in each.needs}
+        self._check_none("unneeded", lambda name, _: name.startswith((names.PACKS, names.MANIFESTS)), needed)
+        self._check_none("intents", lambda name, _: name.startswith(names.INTENTS))
+        self._check_none("pending", lambda name, data: name.startswith(names.CONDEMNED) and data != names.FENCE)
+
+    def _check_contents(self) -> None:
+        """Every file is where the snapshots say, also after it was moved."""
+        repository = Repository(self.stage.storage, self._ring)
+        with repository.pack_reader() as reader:
+            for snapshot in repository.snapshots():
+                for page in (ref for each in repository.entries(snapshot) for ref in each.pages):
+                    read = repository.page(page)
+                    for file in (file for part in read.parts() for file in part.files):
+                        content = b"".join(map(bytes, reader.read(read.packs, file.extents, 0, file.size)))
+                        assert checksum_of(content) == file.checksum, snapshot.id
+
+    def _check_forgotten(self) -> None:
+        """After 400 days in which no request can be under way nothing is left of what was forgotten and deleted."""
+        standing = {name.partition(".")[0] for name in self.held()}
+        self._check_none("graves and lists", lambda name, _: name.startswith((names.GRAVES, names.CONDEMNED)))
+        self._check_none(
+            "fences", lambda name, _: name.startswith(names.SNAPSHOTS) and name.partition(".")[0] not in standing
+        )
+
+    def _check_none(self, what: str, is_one: Callable[[str, bytes], bool], but: set[str] | None = None) -> None:
+        found = {name for name, data in self.stage.storage.objects.items() if is_one(name, data)} - (but or set())
+        assert not found, f"{what} left over: {sorted(found)}\n{self.stage.story()}"
 
 
-class Unchecked(Intent):
-    """Stands for an intent in a draft that is not committed as such."""
-
-    def __init__(self, intent: Intent) -> None:
-        self.condemned = intent.condemned
-
-
-def prune(repository: Repository, limits: Limits) -> None:
-    Collection(repository, limits, threads=0).run()
-
-
-def is_there(repository: Repository, ref: PackRef) -> bool:
-    try:
-        return repository.storage.size(names.pack(ref.id)) == ref.size
-    except ObjectMissing:
-        return False
-
-
-def part_in(packs: dict[bytes, PackRef]) -> Part:
-    """A part with a file in each of these packs."""
-    files = tuple(FileEntry(f"f{at}", 10, checksum(id), (Extent(id, 0, 10),)) for at, id in enumerate(sorted(packs)))
-    return Part(PartState("all", "all_1_1_0", checksum(b"".join(packs)), 1, 1), files)
+def _id(name: str) -> str:
+    return name.removeprefix(names.SNAPSHOTS).partition(".")[0]

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -37,6 +38,18 @@ class Running:
     """A command that still runs."""
 
     process: subprocess.Popen[str]
+    sign: Path | None = None
+
+    def at_work(self) -> bool:
+        """Wait until it has asked the repository for something; False if it ended before."""
+        assert self.sign is not None, "it was not told to leave a sign"
+        until = time.monotonic() + LONGEST
+        while not self.sign.exists():
+            if self.process.poll() is not None:
+                return self.sign.exists()
+            assert time.monotonic() < until, "it does not begin"
+            time.sleep(0.002)
+        return True
 
     def kill(self) -> Done:
         """SIGKILL, as the kernel does when memory runs out."""
@@ -75,17 +88,28 @@ class Coldhouse:
 
     def start(self, *arguments: str, **variables: str) -> Running:
         """Begin to run it."""
+        return self._start(["-m", "coldhouse", *arguments], variables)
+
+    def _start(self, arguments: Sequence[str], variables: Mapping[str, str], sign: Path | None = None) -> Running:
         return Running(
             subprocess.Popen(
-                [sys.executable, "-m", "coldhouse", *arguments],
+                [sys.executable, *arguments],
                 cwd=self.home,
                 env=self._whole_environment(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-            )
+            ),
+            sign,
         )
+
+    def start_signalling(self, *arguments: str, **variables: str) -> Running:
+        """Begin to run it; it can be told when it is at work (on a repository in a folder)."""
+        sign = self.home / "sign of work"
+        sign.unlink(missing_ok=True)
+        program = str(CHECKOUT / "tests" / "support" / "signalling.py")
+        return self._start([program, *arguments], variables | {"SIGN_OF_WORK": str(sign)}, sign)
 
     def run(self, *arguments: str, **variables: str) -> Done:
         """Run it to its end."""
