@@ -13,7 +13,7 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
-from coldhouse.repository import Repository, names
+from coldhouse.repository import Repository, names, owners
 from coldhouse.repository.collection import DEAD_AFTER
 from coldhouse.repository.names import QUARANTINE
 from coldhouse.storage import Storage
@@ -22,6 +22,8 @@ from coldhouse.storage import Storage
 AHEAD = timedelta(minutes=5)
 #: Of so many snapshots, the newest ones, it is looked how much they stored.
 _WEIGHED = 5
+#: So many objects are named; the next look shows the others.
+_NAMED = 5
 _CLOSED = "this key can back up and not read"
 
 
@@ -112,6 +114,10 @@ def leftovers(repository: Repository, now: Clock) -> Finding:
     if any(True for _ in repository.notes(checkpoint.KIND)):
         told.append("what an unfinished backup has stored: the next one of its source uses it")
     told += _of_collections(repository.storage, now())
+    unreadable = list(owners.unreadable(repository.storage))
+    if unreadable:
+        message = "; ".join([*(error.message.rstrip(".") for error in unreadable[:_NAMED]), *told])
+        return Finding(check, Status.WARNING, message, unreadable[0].hint)
     dead = [note for note in mount_note.notes(repository) if not mount_note.is_alive(note, now())]
     if dead:
         told.append(
