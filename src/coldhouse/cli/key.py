@@ -227,12 +227,15 @@ def _row(slot: Slot) -> tuple[str, ...]:
 
 
 def _plan(plan: Iterable[Renewal]) -> list[str]:
-    rows = [
-        (*_row(item.slot)[:4], "renewed" if item.renewed else f"stays as it is: {item.reason}", _row(item.slot)[6])
-        for item in plan
-    ]
+    rows = [(*_row(item.slot)[:4], _fate(item), _row(item.slot)[6]) for item in plan]
     return [
         "A new master key, and what becomes of the keys:",
         "",
         *table(("id", "label", "kind", "access", "", ""), rows),
     ]
+
+
+def _fate(item: Renewal) -> str:
+    if item.renewed:
+        return "renewed"
+    return f"{'removed' if item.superseded else 'stays as it is'}: {item.reason}"

@@ -75,11 +75,13 @@ class Slots:
         """The ids of the slots that a credential opens."""
         return [id for id, _ in openings(self._storage, self._config, credential)]
 
-    def rotate(self, holders: Mapping[str, Holder], *, take_over: bool = False) -> Keyring:
+    def rotate(
+        self, holders: Mapping[str, Holder], superseded: Sequence[str] = (), *, take_over: bool = False
+    ) -> Keyring:
         """Make a new generation of the master key and wrap it, with the older ones, for each holder of a slot (by id).
 
-        The new slots take over label and access; when all are stored, the old ones are deleted. ``take_over`` goes on
-        where an earlier rotation died before it made a slot.
+        The new slots take over label and access; when all are stored, the old ones are deleted, and with them those
+        that are ``superseded`` (ids). ``take_over`` goes on where an earlier rotation died before it made a slot.
 
         Raises WriteOnlyKey, RepositoryInUse, StorageError.
         """
@@ -95,7 +97,7 @@ class Slots:
         for slot in sorted(old.values(), key=lambda slot: not slot.in_use):
             self._create(ring, [*masters, new], holders[slot.id], full=slot.full, label=slot.label, cost=slot.cost)
         self._storage.sync()
-        self.remove(list(old))
+        self.remove([*old, *superseded])
         return ring
 
     def recovery_keys(self) -> RecoveryKeys:
