@@ -235,7 +235,7 @@ def recovery_sheet(repository: Repository, now: datetime) -> list[str]:
         "1. Type the lines below that begin with 'key' into a file, sheet.txt. Case and spaces do not",
         "   matter. A typing error is noticed, and the line that has it is named.",
         "2. coldhouse key add --repo PLACE --recovery-file sheet.txt      makes a new passphrase",
-        "3. coldhouse restore --repo PLACE --target URL                   restores, as usual",
+        "3. coldhouse restore latest --repo PLACE --target URL            restores, as usual",
         "4. Delete sheet.txt.",
         "",
         *key_lines(keys),
