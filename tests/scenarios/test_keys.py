@@ -16,18 +16,19 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from coldhouse.errors import Corruption, ObjectExists, StorageRefused, WriteOnlyKey, WrongPassphrase
+from coldhouse.errors import Corruption, ObjectExists, OldKey, StorageRefused, WriteOnlyKey, WrongPassphrase
 from coldhouse.model import TableName
 from coldhouse.operations import diff, export, key, pin, repair, show, snapshots, sql, verify
 from coldhouse.operations.own_state import folder_of
 from coldhouse.operations.sql import SqlOptions
 from coldhouse.operations.verify import VerifyOptions
 from coldhouse.repository import KeyFile, Repository, new_key_file, open_repository
+from coldhouse.repository.collection import Collection
 from coldhouse.repository.crypto import HEADER_SIZE, derive, generation_of
 from coldhouse.repository.pack_format import FOOTER_SIZE, decode_footer
 from coldhouse.storage import Storage, open_storage
 from tests.gateway.client import Client
-from tests.scenarios.conftest import Clickhouse, play
+from tests.scenarios.conftest import CHEAP, Clickhouse, play
 from tests.scenarios.world import PASSPHRASE, World
 from tests.support.fixtures_storage import use_environment
 from tests.support.seaweedfs import HOST_KEY, HOST_SECRET, SeaweedFS
@@ -342,3 +343,29 @@ def test_the_printed_policy_allows_exactly_what_a_backup_asks_for(url: str) -> N
     below = url.removeprefix("s3://")
     folders = {str(one).removeprefix(f"arn:aws:s3:::{below}/") for one in cast("list[str]", adding["Resource"])}
     assert folders == {"packs/*", "manifests/*", "snapshots/*", "intents/*", "doctor/*"}
+
+
+# ------------------------------------------------------------------------------------- with a key that was not renewed
+
+
+def test_who_was_left_out_of_a_rotation_goes_on_backing_up(world: World) -> None:
+    """It builds on what it can read, says what it cannot, and everybody with the newer key can read it."""
+    world.repository.slots.add("left out", full=True, label="colleague", cost=CHEAP)
+    world.run(*MAKE)
+    first = world.backup().snapshot
+    key.Rotation(world.repository, PASSPHRASE).run()
+    with open_repository(open_storage(world.repository.url), PASSPHRASE) as renewed:
+        replace(world, repository=renewed).backup(full=True)
+        with open_repository(open_storage(world.repository.url), "left out") as old:
+            receipt = replace(world, repository=old).backup()
+            assert (receipt.snapshot.parent, receipt.snapshot.accounting.new) == (first.id, 0)
+            assert any("generation 2" in warning for warning in receipt.snapshot.warnings)
+            content = world.content()
+            world.drop()
+            replace(world, repository=renewed).restore(receipt.snapshot)
+            assert world.content() == content
+            with pytest.raises(OldKey):
+                Collection(old).run()
+            assert [each.id for each in snapshots.run(old)] == [first.id, receipt.snapshot.id]
+            assert len(renewed.snapshot_ids()) == 3
+        assert [report.problems for report in verify.run(renewed, VerifyOptions(level="data"))] == [(), (), ()]

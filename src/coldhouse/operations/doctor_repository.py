@@ -15,6 +15,7 @@ from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
 from coldhouse.repository import Repository, names, owners
 from coldhouse.repository.collection import DEAD_AFTER
+from coldhouse.repository.crypto import NEWER_KEY
 from coldhouse.repository.names import QUARANTINE
 from coldhouse.storage import Storage
 
@@ -45,8 +46,19 @@ def keys(repository: Repository) -> Finding:
             "; ".join(error.message.rstrip(".") for error in damage),
             "add the key anew while another one opens the repository (coldhouse key add, then key remove)",
         )
+    if repository.lacking:
+        return _old_key(repository)
     count = len(repository.slots.all())
     return Finding("keys", Status.OK, f"{count} key{'' if count == 1 else 's'}, no damage to be seen")
+
+
+def _old_key(repository: Repository) -> Finding:
+    """A rotation has left it out: to who can read that means more than to a host that only writes."""
+    message = f"the key at hand is from before the rotation that made generation {repository.lacking} of the master key"
+    if repository.write_only:
+        message += ": what it backs up can be read with the old master key as well"
+        return Finding("keys", Status.WARNING, message, "make a new one for this host: coldhouse key add --write-only")
+    return Finding("keys", Status.CRITICAL, f"{message}: it cannot read what was backed up since", NEWER_KEY)
 
 
 def newest_snapshot(repository: Repository, source: str, max_age: timedelta, now: Clock) -> Finding:
