@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from coldhouse.errors import Corruption, ObjectExists, OldKey, StorageRefused, WriteOnlyKey, WrongPassphrase
-from coldhouse.model import TableName
+from coldhouse.model import Snapshot, TableName
 from coldhouse.operations import diff, export, key, pin, repair, show, snapshots, sql, verify
 from coldhouse.operations.own_state import folder_of
 from coldhouse.operations.sql import SqlOptions
@@ -31,6 +32,7 @@ from tests.gateway.client import Client
 from tests.scenarios.conftest import CHEAP, Clickhouse, play
 from tests.scenarios.world import PASSPHRASE, World
 from tests.support.fixtures_storage import use_environment
+from tests.support.s3_gate import S3Gate
 from tests.support.seaweedfs import HOST_KEY, HOST_SECRET, SeaweedFS
 
 #: Stands in every row, in a column that ClickHouse does not compress.
@@ -77,7 +79,7 @@ def joined(owner: World, url: str, environment: Callable[[], None] = lambda: Non
     owner.repository.slots.add(file, full=False, label="db1")
     environment()
     with open_repository(open_storage(url), file) as repository:
-        state = folder_of(repository.id, {"XDG_STATE_HOME": str(Path(url).parent / "state")})
+        state = folder_of(repository.id, os.environ)
         yield Host(owner, replace(owner, repository=repository), file, state)
 
 
@@ -277,6 +279,36 @@ def guarded(
 
     SeaweedFS does not know the condition s3:if-none-match (it would refuse every PUT), so that one is left out here.
     """
+    yield from under_policy(embedded, s3_url, seaweedfs, tmp_path, monkeypatch, seaweedfs.endpoint)
+
+
+@pytest.fixture
+def gate(seaweedfs: SeaweedFS) -> Iterator[S3Gate]:
+    with S3Gate(seaweedfs.endpoint) as gate:
+        yield gate
+
+
+@pytest.fixture
+def gated(
+    embedded: Clickhouse,
+    s3_url: str,
+    seaweedfs: SeaweedFS,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: S3Gate,
+) -> Iterator[Host]:
+    """The same, where that condition is enforced as well: the host has no other way to the store than the gate."""
+    yield from under_policy(embedded, s3_url, seaweedfs, tmp_path, monkeypatch, gate.endpoint)
+
+
+def under_policy(
+    embedded: Clickhouse,
+    s3_url: str,
+    seaweedfs: SeaweedFS,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str,
+) -> Iterator[Host]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     statements = [dict(one) for one in key.bucket_policy(s3_url, seaweedfs.environment)]
     for one in statements:
@@ -286,7 +318,7 @@ def guarded(
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
     bucket = Client(seaweedfs.address)
     assert bucket.send("PUT", f"/{seaweedfs.bucket}", policy, query="policy=").status == 204
-    restricted = seaweedfs.environment_of(HOST_KEY, HOST_SECRET)
+    restricted = seaweedfs.environment_of(HOST_KEY, HOST_SECRET) | {"AWS_ENDPOINT_URL": endpoint}
     for owner in play(embedded, s3_url):
         owner.run(*MAKE)
         owner.backup()
@@ -294,24 +326,70 @@ def guarded(
     assert bucket.send("DELETE", f"/{seaweedfs.bucket}", query="policy=").status == 204
 
 
-def test_under_the_printed_policy_it_backs_up_and_can_delete_or_replace_nothing(guarded: Host) -> None:
-    before = {stored.name for stored in guarded.storage.list("")}
-    guarded.world.backup()
-    guarded.world.run(MORE)
-    second = guarded.world.backup().snapshot
+#: Where the printed policy lets a host add.
+ADDS = ("packs/", "manifests/", "snapshots/", "intents/", "doctor/")
+
+
+def backed_up(host: Host) -> tuple[Snapshot, set[str]]:
+    """Two backups under the policy; the second one, and the names of all objects."""
+    host.world.backup()
+    host.world.run(MORE)
+    second = host.world.backup().snapshot
+    assert second.parent
     assert second.accounting.new < second.accounting.data
-    for name in sorted(before):
+    names = {stored.name for stored in host.storage.list("")}
+    assert {name.partition("/")[0] for name in names} >= {
+        "config",
+        "keys",
+        "packs",
+        "manifests",
+        "snapshots",
+        "intents",
+    }
+    return second, names
+
+
+def assert_restores(host: Host, snapshot: Snapshot) -> None:
+    content = host.owner.content()
+    host.owner.drop()
+    host.owner.restore(snapshot)
+    assert host.owner.content() == content
+
+
+def test_under_the_printed_policy_it_backs_up_and_can_delete_nothing(guarded: Host) -> None:
+    """Without the condition on If-None-Match it can write over what lies where it may add, and over nothing else."""
+    second, names = backed_up(guarded)
+    for name in sorted(names):
         with pytest.raises(StorageRefused):
             guarded.storage.delete([name])
         with pytest.raises(ObjectExists):
-            guarded.storage.create(name, b"x") if not name.startswith(("config", "keys/")) else _refused(guarded, name)
-    for name in ("config", "keys/" + "0" * 32, "rotations/2", "notes/proof/x"):
+            guarded.storage.create(name, b"x") if name.startswith(ADDS) else _refused(guarded, name)
+    for name in [*sorted(names), "keys/" + "0" * 32, "rotations/2", "notes/proof/x", "condemned/" + "0" * 32]:
+        if not name.startswith(ADDS):
+            with pytest.raises(StorageRefused):
+                guarded.storage.put(name, b"x")
+            continue
+        before = bytes(guarded.storage.get(name))
+        guarded.storage.put(name, b"x")
+        assert bytes(guarded.storage.get(name)) == b"x", "it is refused: say so in docs/keys.md"
+        guarded.storage.put(name, before)
+    assert_restores(guarded, second)
+
+
+def test_where_the_condition_of_the_policy_is_enforced_it_can_replace_nothing(gated: Host, gate: S3Gate) -> None:
+    second, names = backed_up(gated)
+    assert gate.refused == [], "a backup never replaces"
+    before = {name: bytes(gated.storage.get(name)) for name in names}
+    for name in sorted(names):
         with pytest.raises(StorageRefused):
-            guarded.storage.put(name, b"x")
-    content = guarded.owner.content()
-    guarded.owner.drop()
-    guarded.owner.restore(second)
-    assert guarded.owner.content() == content
+            gated.storage.delete([name])
+        with pytest.raises(StorageRefused):
+            gated.storage.put(name, b"x")
+        with pytest.raises(ObjectExists):
+            gated.storage.create(name, b"x") if name.startswith(ADDS) else _refused(gated, name)
+    assert len(gate.refused) == len(names)
+    assert {name: bytes(gated.storage.get(name)) for name in names} == before
+    assert_restores(gated, second)
 
 
 def _refused(guarded: Host, name: str) -> None:
