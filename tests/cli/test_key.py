@@ -9,9 +9,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
 
 from coldhouse import repository as repositories
+from coldhouse.cli import key
 from coldhouse.cli.main import run
 from coldhouse.model import Snapshot
 from coldhouse.operations import restore
@@ -337,6 +339,15 @@ def test_the_policy_lets_a_host_add_and_nothing_else(capsys: Capture) -> None:
     assert statements["LookAtSealedObjects"]["Resource"] == ["arn:aws:s3:::backups/click/house/*"]
     assert "s3:DeleteObject" in statements["NeverDelete"]["Action"]
     assert run(["key", "policy", "--repo", "gs://backups"]) == 2
+
+
+def test_every_option_is_in_the_documentation() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    for name, command in key.command.commands.items():
+        assert f"`{name}`" in told
+        for parameter in command.params:
+            for option in parameter.opts if isinstance(parameter, click.Option) else ():
+                assert f"`{option}" in told, f"key {name} {option}"
 
 
 def test_options_may_stand_before_the_verb_and_its_second_word(tmp_path: Path, capsys: Capture) -> None:

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from coldhouse.errors import Corruption, ObjectExists, OldKey, StorageRefused, WriteOnlyKey, WrongPassphrase
 from coldhouse.model import Snapshot, TableName
-from coldhouse.operations import diff, export, key, pin, repair, show, snapshots, sql, verify
+from coldhouse.operations import diff, export, key, pin, prune, repair, show, snapshots, sql, verify
 from coldhouse.operations.own_state import folder_of
+from coldhouse.operations.prune import PruneOptions
 from coldhouse.operations.sql import SqlOptions
 from coldhouse.operations.verify import VerifyOptions
 from coldhouse.repository import KeyFile, Repository, new_key_file, open_repository
@@ -110,6 +111,23 @@ def test_without_its_own_state_the_next_one_is_full_and_all_is_well(host: Host) 
     again = host.world.backup().snapshot
     assert again.accounting.reused == 0
     assert host.world.backup().snapshot.accounting.new == 0
+
+
+def test_after_a_prune_that_wrote_its_packs_anew_the_next_one_is_full(host: Host) -> None:
+    """What it kept says nothing of the new packs, and it cannot read the manifests that do."""
+    host.world.run("INSERT INTO {db}.t SELECT number, 10, randomPrintableASCII(100) FROM numbers(20000)")
+    host.world.backup()
+    host.world.run("ALTER TABLE {db}.t DROP PARTITION ID '10'")
+    second = host.world.backup().snapshot
+    assert second.accounting.new == 0
+    prune.run(host.owner.repository, PruneOptions(max_unused=0))
+    assert host.world.backup().snapshot.parent == second.id, "nothing was unused yet"
+    host.owner.repository.forget(host.owner.repository.snapshot_ids()[:2])
+    assert prune.run(host.owner.repository, PruneOptions(max_unused=0)).rewritten.packs > 0
+    full = host.world.backup().snapshot
+    assert (full.parent, full.accounting.reused) == ("", 0)
+    assert host.world.backup().snapshot.accounting.new == 0
+    assert [report.problems for report in verify.run(host.owner.repository, VerifyOptions(level="data"))] == [()] * 4
 
 
 def test_after_a_rotation_it_goes_on_and_its_old_key_writes_what_it_still_cannot_read(host: Host) -> None:
