@@ -7,6 +7,7 @@
     ├── RepositoryInUse           11  repository_in_use
     ├── WrongPassphrase           12  wrong_passphrase
     ├── WriteOnlyKey              12  write_only_key
+    ├── OldKey                    12  old_key
     ├── NoSuchSnapshot            13  no_such_snapshot
     ├── Corruption                20  corruption
     ├── UnsupportedFormat          1  unsupported_format
@@ -92,6 +93,13 @@ class WriteOnlyKey(ColdhouseError):
     """The key at hand can back up and not read."""
 
     code = "write_only_key"
+    exit_status = 12
+
+
+class OldKey(ColdhouseError):
+    """The key at hand is from before a rotation, and what it would have to open from after it."""
+
+    code = "old_key"
     exit_status = 12
 
 

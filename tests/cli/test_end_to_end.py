@@ -19,6 +19,8 @@ PASSPHRASE = "correct horse battery staple"
 PASSWORD = "p@ss/word:of the server"
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 SNAPSHOT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{16}")
+#: A step of the recovery sheet, without what it says about the command.
+COMMAND = re.compile(r"^[0-9]\. coldhouse (.*?)(?:  .*)?$", re.MULTILINE)
 SUMS = "SELECT count(), sum(cityHash64(*)) FROM shop.orders"
 
 
@@ -346,3 +348,24 @@ class TestExitStatuses:
 
     def test_the_version(self, desk: Desk) -> None:
         assert VERSION in desk.run("--version").out
+
+
+class TestRecoverySheet:
+    """What the paper says is done to the letter, when everything but the repository and the paper is lost."""
+
+    def test_every_command_on_it_works(self, desk: Desk, tmp_path: Path) -> None:
+        desk.good("backup", "--table", "shop.*")
+        sums = desk.engine.query(SUMS)
+        assert desk.run("key", "export", "--to", str(tmp_path / "sheet.txt")).status == 0
+        for slot in (desk.repo / "keys").iterdir():
+            slot.unlink()
+        desk.engine.query("DROP DATABASE shop SYNC")
+        after = "a passphrase of afterwards"
+        alone = Coldhouse(tmp_path, {"COLDHOUSE_PASSWORD": after, "COLDHOUSE_NEW_PASSWORD": after})
+        words = {"PLACE": str(desk.repo), "URL": desk.engine.url, "sheet.txt": str(tmp_path / "sheet.txt")}
+        commands = COMMAND.findall((tmp_path / "sheet.txt").read_text())
+        assert [command.split()[0] for command in commands] == ["key", "restore"]
+        for command in commands:
+            done = alone.run(*(words.get(word, word) for word in command.split()))
+            assert done.status == 0, done.err
+        assert desk.engine.query(SUMS) == sums

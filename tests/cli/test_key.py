@@ -6,15 +6,21 @@ import json
 import os
 import stat
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
 
 from coldhouse import repository as repositories
+from coldhouse.cli import key
 from coldhouse.cli.main import run
+from coldhouse.model import Snapshot
+from coldhouse.operations import restore
 from coldhouse.repository import KdfCost
 from coldhouse.repository.credentials import new_identity
 from coldhouse.storage import open_storage
+from tests.repository.samples import MOMENT, PACK, entry, root
 
 Capture = pytest.CaptureFixture[str]
 CHEAP = KdfCost(memory_kib=64, passes=1, lanes=1)
@@ -194,6 +200,96 @@ def test_the_recovery_sheet_opens_the_repository_when_all_keys_are_gone(
     assert run(["snapshots"]) == 0
 
 
+class TestOfAnEarlierGeneration:
+    """A passphrase that a rotation left out, and a sheet that was printed before it, are not called damage."""
+
+    @pytest.fixture(params=["passphrase", "sheet"])
+    def history(
+        self, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> tuple[Snapshot, Snapshot]:
+        """One snapshot before the rotation and one after; the key at hand is from before."""
+        monkeypatch.setenv("COLDHOUSE_NEW_PASSWORD", "open barley")
+        run(["key", "add", "--label", "colleague"])
+        run(["key", "export", "--to", str(tmp_path / "sheet")])
+        before = self.taken(tmp_path, root(moment=MOMENT))
+        assert run(["key", "rotate", "--yes"]) == 0
+        after = self.taken(tmp_path, root(moment=MOMENT + timedelta(days=1)))
+        if request.param == "passphrase":
+            monkeypatch.setenv("COLDHOUSE_PASSWORD", "open barley")
+        else:
+            monkeypatch.delenv("COLDHOUSE_PASSWORD")
+            monkeypatch.setenv("COLDHOUSE_RECOVERY_FILE", str(tmp_path / "sheet"))
+        capsys.readouterr()
+        return before, after
+
+    def taken(self, tmp_path: Path, wanted: Snapshot) -> Snapshot:
+        with (
+            repositories.open_repository(open_storage(str(tmp_path / "backups")), "open sesame") as repository,
+            repository.draft(None) as draft,
+        ):
+            draft.add(entry("t"), (), lambda _: PACK)
+            return draft.commit(wanted)
+
+    def test_a_listing_passes_over_what_is_newer(self, history: tuple[Snapshot, Snapshot], capsys: Capture) -> None:
+        assert run(["snapshots", "--json"]) == 0
+        said = capsys.readouterr()
+        assert [each["snapshot"] for each in json.loads(said.out)] == [history[0].id]
+        assert "warning: 1 snapshot is not listed: it is sealed under generation 2 of the master key" in said.err
+        assert run(["show", history[0].id]) == 0
+
+    def test_what_needs_the_newer_one_says_so(self, history: tuple[Snapshot, Snapshot], capsys: Capture) -> None:
+        target = ["--target", "http://127.0.0.1:1"]
+        for command in (
+            ["show", "latest"],
+            ["show", history[1].id],
+            ["restore", "latest", *target],
+            ["restore", "--at", "2099-01-01T00:00:00Z", *target],
+            ["verify", "latest"],
+            ["verify"],
+            ["repair"],
+            ["prune", "--yes"],
+            ["forget", "--keep-last", "1", "--yes"],
+        ):
+            assert run([*command, "--json"]) == 12, command
+            error = json.loads(capsys.readouterr().out)["error"]
+            assert error["code"] == "old_key", command
+            assert "generation 2" in error["message"]
+            assert "key add" in error["hint"]
+            assert "damage" not in error["message"] + error["hint"]
+
+    def test_what_was_complete_before_is_found_by_its_time(
+        self, history: tuple[Snapshot, Snapshot], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with repositories.open_repository(open_storage(os.environ["COLDHOUSE_REPO"]), "open barley") as repository:
+            options = restore.RestoreOptions(target="chdb:///x", at=history[0].finished)
+            assert restore._chosen_snapshot(repository, options) == history[0]
+
+    def test_doctor_tells_it_as_what_it_is(self, history: tuple[Snapshot, Snapshot], capsys: Capture) -> None:
+        assert run(["doctor", "--json", "--max-age", "100000"]) != 0
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        (critical,) = [check for check in checks if check["status"] == "critical"]
+        assert critical["check"] == "keys"
+        assert "generation 2" in critical["message"]
+        assert "key add" in critical["hint"]
+        assert not any("repair" in check["hint"] for check in checks)
+
+    def test_a_key_that_is_made_with_it_is_as_old(
+        self, history: tuple[Snapshot, Snapshot], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLDHOUSE_NEW_PASSWORD", "a new start")
+        assert run(["key", "add", "--json"]) == 0
+        said = capsys.readouterr()
+        assert json.loads(said.out)["generation"] == 1
+        assert "warning: " in said.err
+        assert "generation 2" in said.err
+
+    def test_newer_keys_are_not_called_forged(self, history: tuple[Snapshot, Snapshot], capsys: Capture) -> None:
+        assert run(["key", "list"]) == 0
+        said = capsys.readouterr().out
+        assert "no holder of the master key made it" not in said
+        assert "UNPROVEN: made with a newer master key than this one, or by a stranger" in said
+
+
 def test_the_recovery_sheet_goes_to_no_pipe(capsys: Capture) -> None:
     assert run(["key", "export"]) == 2
     assert run(["key", "export", "--json"]) == 2
@@ -243,6 +339,15 @@ def test_the_policy_lets_a_host_add_and_nothing_else(capsys: Capture) -> None:
     assert statements["LookAtSealedObjects"]["Resource"] == ["arn:aws:s3:::backups/click/house/*"]
     assert "s3:DeleteObject" in statements["NeverDelete"]["Action"]
     assert run(["key", "policy", "--repo", "gs://backups"]) == 2
+
+
+def test_every_option_is_in_the_documentation() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    for name, command in key.command.commands.items():
+        assert f"`{name}`" in told
+        for parameter in command.params:
+            for option in parameter.opts if isinstance(parameter, click.Option) else ():
+                assert f"`{option}" in told, f"key {name} {option}"
 
 
 def test_options_may_stand_before_the_verb_and_its_second_word(tmp_path: Path, capsys: Capture) -> None:

@@ -26,6 +26,8 @@ from tests.operations.histories import NOON, daily, snapshot
 from tests.scenarios.conftest import CHEAP
 
 DAY = timedelta(days=1)
+#: What a backup may commit.
+SNAPSHOT = "snapshots/20260517T120000Z-0123456789abcdef"
 OK, WARNING, CRITICAL, SKIPPED = Status.OK, Status.WARNING, Status.CRITICAL, Status.SKIPPED
 
 
@@ -149,7 +151,7 @@ class TestLeftovers:
         assert "--source" in found.hint
 
     def test_what_a_prune_will_take_away_is_told(self, repository: Repository) -> None:
-        declared = intents.encode(Declaration(kind="backup", commits=("snapshots/a",)))
+        declared = intents.encode(Declaration(kind="backup", commits=(SNAPSHOT,)))
         repository.storage.create(f"intents/{'0' * 32}/000000", declared)
         assert self.left(repository).message == "nothing is left unfinished", "it may be at work"
         found = self.left(repository, datetime.now(UTC) + timedelta(hours=3))
@@ -160,6 +162,19 @@ class TestLeftovers:
         message = self.left(repository).message
         assert "a prune under way" in message
         assert "quarantine/" in message
+
+    @pytest.mark.parametrize(
+        ("stored", "words"),
+        [(intents.encode(Declaration(kind="backup", commits=("rotations/2",))), "nobody commits"), (b"x", "damaged")],
+    )
+    def test_a_declaration_that_is_none_is_named(self, repository: Repository, stored: bytes, words: str) -> None:
+        name = f"intents/{'0' * 32}/000000"
+        repository.storage.create(name, stored)
+        found = self.left(repository)
+        assert found.status is WARNING
+        assert name in found.message
+        assert words in found.message
+        assert found.hint
 
     def test_a_damaged_pin_is_found(self, repository: Repository, tmp_path: Path) -> None:
         (one,) = history = daily(1)

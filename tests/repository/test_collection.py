@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from coldhouse.errors import BackupFailed, PruneRefused, StorageError
+from coldhouse.errors import BackupFailed, Corruption, PruneRefused, StorageError
 from coldhouse.model import Snapshot
 from coldhouse.repository import Repository, condemned, intents, names
 from coldhouse.repository.collection import FORGETTABLE, Collected, Collection, Tally
@@ -21,6 +21,8 @@ from tests.support.faulty import Fault, FaultyStorage, How
 
 LIST = "0123456789abcdef" * 2
 HOURS = timedelta(hours=3)
+#: What a backup may commit.
+FUTURE = names.snapshot("20260517T120000Z-0123456789abcdef")
 
 
 @pytest.fixture
@@ -146,7 +148,7 @@ class TestOthersAtWork:
     ) -> None:
         store(repository, [b"left over"])
         storage.now += HOURS
-        with repository.intent("backup", ["snapshots/x"]):
+        with repository.intent("backup", [FUTURE]):
             store(repository, [b"his own"])
             done = collect(repository)
             assert (done.deleted, done.waiting.packs) == (Tally(), 1)
@@ -157,7 +159,7 @@ class TestOthersAtWork:
         (file,) = store(repository, [b"left over"])
         old = [Candidate(What.PACK, extent.pack) for extent in file.extents]
         storage.create(names.condemned(LIST), condemned.encode(old))
-        with repository.intent("backup", ["snapshots/x"]):
+        with repository.intent("backup", [FUTURE]):
             assert collect(repository).deleted.packs == 1
 
     def test_a_dead_one_is_shut_out(self, repository: Repository, storage: ClockedStorage) -> None:
@@ -175,7 +177,7 @@ class TestOthersAtWork:
     def test_one_who_gives_signs_of_life_is_not_dead(self, repository: Repository, storage: ClockedStorage) -> None:
         store(repository, [b"left over"])
         storage.now += HOURS
-        with repository.intent("backup", ["snapshots/x"]) as intent:
+        with repository.intent("backup", [FUTURE]) as intent:
             storage.now += HOURS
             intent.renew()
             storage.now += timedelta(hours=1)
@@ -198,6 +200,61 @@ class TestOthersAtWork:
         assert wait.damaged == name
         storage.delete([name])
         assert collect(repository).deleted.packs == 1
+
+    @pytest.mark.parametrize(
+        "commits",
+        [
+            ("rotations/4",),
+            ("keys/" + "f" * 32,),
+            ("hello/x",),
+            ("",),
+            ("../escape",),
+            ("snapshots/x",),
+            (FUTURE + ".0",),
+            (FUTURE + "\n",),
+            (FUTURE, "config.bak"),
+        ],
+    )
+    def test_one_that_nobody_made_who_keeps_to_the_protocol_is_not_obeyed_and_not_waited_for(
+        self, repository: Repository, storage: ClockedStorage, commits: tuple[str, ...]
+    ) -> None:
+        """Who may write below intents/ alone would otherwise create what he likes, with the rights of who prunes."""
+        store(repository, [b"left over"])
+        storage.now += HOURS
+        storage.create(names.declaration(LIST, 0), intents.encode(Declaration(kind="backup", commits=commits)))
+        before = set(storage.objects)
+        done = collect(repository)
+        assert (done.deleted.packs, done.waits, done.fenced) == (1, (), ())
+        storage.now += HOURS
+        assert collect(repository).fenced == ()
+        assert all(name.startswith((names.CONDEMNED, names.GRAVES)) for name in set(storage.objects) - before)
+        assert names_of(storage.list(names.INTENTS)) == []
+
+    def test_beside_what_an_owner_said_it_says_nothing(self, repository: Repository, storage: ClockedStorage) -> None:
+        store(repository, [b"left over"])
+        storage.now += HOURS
+        storage.create(names.declaration(LIST, 0), intents.encode(Declaration(kind="backup", commits=(FUTURE,))))
+        storage.create(names.declaration(LIST, 1), intents.encode(Declaration(kind="prune", commits=("config",))))
+        assert [wait.kind for wait in collect(repository).waits] == ["backup"]
+        storage.now += HOURS
+        assert collect(repository).fenced == (FUTURE,)
+
+    def test_who_speaks_in_the_name_of_a_backup_at_work_makes_that_one_fail(
+        self, repository: Repository, storage: ClockedStorage
+    ) -> None:
+        """Nothing proves who made a declaration. Snapshots that are there do not suffer by it."""
+        kept = taken(repository, b"kept")
+        wanted = root()
+        intent = repository.intent("backup", [names.snapshot(wanted.id)])
+        with intent, repository.draft(None, intent) as draft:
+            files = store(repository, [b"his own"])
+            packs = packs_of(repository, files)
+            storage.create(names.declaration(intent.id, 9), intents.encode(Declaration(kind="prune")))
+            assert collect(repository).deleted.packs == 1
+            draft.add(entry("t"), [type(each)(each.state, tuple(files)) for each in parts(1, 1)], packs.__getitem__)
+            with pytest.raises((BackupFailed, Corruption)):
+                draft.commit(wanted)
+        assert repository.find("latest") == kept
 
     def test_who_may_not_delete_his_intent_is_tidied_up_after(
         self, repository: Repository, storage: ClockedStorage

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from coldhouse.repository import (
     Repository,
     condemned,
     intents,
+    names,
     open_repository,
     read_identity,
     read_key_file,
@@ -35,6 +37,7 @@ from coldhouse.repository import (
     read_recipient,
 )
 from coldhouse.repository.catalog import decode_catalog, encode_entry
+from coldhouse.repository.collection import Collection
 from coldhouse.repository.credentials import RecoveryKeys, new_identity, new_key_file
 from coldhouse.repository.crypto import Kind, content_digest, new_cipher, seal, unseal
 from coldhouse.repository.notes import _Note
@@ -48,6 +51,7 @@ from coldhouse.repository.pack_format import (
 )
 from coldhouse.repository.recovery import key_lines
 from coldhouse.storage import open_storage
+from tests.repository.interleaving import BEGINNING, ClockedStorage
 from tests.repository.samples import PASSPHRASE, entry, new_repository, packs_of, parts, root, store
 from tests.support.fuzzing import BUDGETS, NUMBERS, bent_bytes, bent_record, explore
 from tests.support.memory_storage import MemoryStorage
@@ -286,6 +290,36 @@ def test_declarations_of_any_content(budget: int) -> None:
             intents.decode("intents/x", with_checksum(body) if data.draw(st.booleans()) else body)
 
     explore(check, 60, budget)
+
+
+@BUDGETS
+def test_a_prune_beside_declarations_of_any_content_creates_nothing_but_fences_over_snapshots(budget: int) -> None:
+    """It acts for the dead with the rights of the owner: what it creates for them must not be theirs to choose."""
+    start = ClockedStorage()
+    repository = new_repository(start)
+    store(repository, [b"left over"])
+    begin = dict(start.objects)
+    line = intents.encode(intents.Declaration(kind="backup", commits=(f"snapshots/{SNAPSHOT}",))).splitlines(True)[0]
+    targets = st.sampled_from(["", "../x", "config", "rotations/4", "keys/" + "f" * 32, f"snapshots/{SNAPSHOT}.2", "/"])
+
+    def check(data: st.DataObject) -> None:
+        start.objects, start.times, start.now = dict(begin), dict.fromkeys(begin, BEGINNING), BEGINNING
+        for number in range(data.draw(st.integers(1, 3))):
+            if data.draw(st.booleans()):
+                body = bent_json(data, line)
+            else:
+                commits = tuple(data.draw(st.lists(targets | st.text(max_size=20), max_size=3)))
+                body = intents.encode(intents.Declaration(kind="x", commits=commits)).splitlines(True)[0]
+            start.create(names.declaration("0" * 32, number), with_checksum(body))
+        before = set(start.objects)
+        for _ in range(2):
+            start.now += timedelta(hours=3)
+            Collection(repository, threads=0).run()
+        for name in set(start.objects) - before:
+            assert name.startswith(("condemned/", "graves/")) or names.revision_of(name) is not None
+            assert not name.startswith("snapshots/") or start.objects[name] == names.FENCE
+
+    explore(check, 40, budget)
 
 
 @BUDGETS

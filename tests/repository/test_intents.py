@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from coldhouse.errors import BackupFailed, Corruption, ObjectExists, StorageError, StorageRefused
 from coldhouse.repository import Repository, condemned, intents, names
 from coldhouse.repository.condemned import Candidate, What
-from coldhouse.repository.intents import Declaration, Intent
+from coldhouse.repository.intents import Declaration, Intent, NotADeclaration
 from coldhouse.storage.base import names_of
 from tests.repository.samples import entry, new_repository, parts, root, store
 from tests.support.faulty import Fault, FaultyStorage, How
 from tests.support.memory_storage import MemoryStorage
 
 ID = "0123456789abcdef" * 2
+#: What a backup may commit.
+FUTURE = names.snapshot("20260517T120000Z-0123456789abcdef")
 PACK, MANIFEST = Candidate(What.PACK, b"p" * 16), Candidate(What.MANIFEST, b"m" * 16)
 candidates = st.builds(Candidate, st.sampled_from(What), st.binary(min_size=16, max_size=16))
 
@@ -59,7 +61,7 @@ class TestLists:
 
 class TestDeclarations:
     def test_what_was_put_in_comes_out(self) -> None:
-        one = Declaration(kind="backup", commits=("snapshots/x",), seen=(ID,), reads=("y",))
+        one = Declaration(kind="backup", commits=(FUTURE,), seen=(ID,), reads=("y",))
         assert intents.decode("intents/x", intents.encode(one)) == one
 
     @given(st.binary(max_size=200))
@@ -71,11 +73,16 @@ class TestDeclarations:
         with pytest.raises(Corruption, match="later version"):
             intents.decode("intents/x", intents.encode(Declaration(version=2, kind="backup")))
 
+    @pytest.mark.parametrize("name", ["rotations/4", "", "../escape", "snapshots/x", f"{FUTURE}.0", f"{FUTURE}\n"])
+    def test_one_that_would_commit_anything_but_a_snapshot_is_nobodys(self, name: str) -> None:
+        with pytest.raises(NotADeclaration, match="nobody"):
+            intents.decode("intents/x", intents.encode(Declaration(kind="backup", commits=(FUTURE, name))))
+
 
 class TestIntents:
     def test_it_is_published_and_taken_back(self, repository: Repository, storage: MemoryStorage) -> None:
-        with repository.intent("backup", ["snapshots/x"]) as intent:
-            assert declared(storage) == [Declaration(kind="backup", commits=("snapshots/x",))]
+        with repository.intent("backup", [FUTURE]) as intent:
+            assert declared(storage) == [Declaration(kind="backup", commits=(FUTURE,))]
             assert not intent.condemned
             intent.renew()
             assert len(declared(storage)) == 2
@@ -83,7 +90,7 @@ class TestIntents:
 
     def test_who_finds_a_list_says_that_he_saw_it(self, repository: Repository, storage: MemoryStorage) -> None:
         storage.create(names.condemned(ID), condemned.encode([PACK]))
-        with repository.intent("backup", ["snapshots/x"]) as intent:
+        with repository.intent("backup", [FUTURE]) as intent:
             assert intent.condemned.pack(PACK.id)
             first, second = declared(storage)
             assert (first.seen, second.seen) == ((), (ID,))
@@ -94,12 +101,12 @@ class TestIntents:
         self, repository: Repository, storage: MemoryStorage
     ) -> None:
         storage.create(names.condemned(ID), b"nonsense")
-        with pytest.raises(Corruption, match="prune"), repository.intent("backup", ["snapshots/x"]):
+        with pytest.raises(Corruption, match="prune"), repository.intent("backup", [FUTURE]):
             pass
         assert declared(storage) == []
 
     def test_signs_of_life(self, storage: MemoryStorage) -> None:
-        with Intent(storage, "backup", ["snapshots/x"], renewal=0.001):
+        with Intent(storage, "backup", [FUTURE], renewal=0.001):
             deadline = time.monotonic() + 60
             while len(declared(storage)) < 3 and time.monotonic() < deadline:
                 time.sleep(0.001)
@@ -108,19 +115,19 @@ class TestIntents:
 
     def test_a_commit_that_is_in_doubt_leaves_it(self, storage: MemoryStorage) -> None:
         faulty = FaultyStorage(storage, Fault(How.AFTER, "create", "snapshots/*"))
-        with pytest.raises(StorageError), Intent(faulty, "backup", ["snapshots/x"]) as intent:
-            intent.create("snapshots/x", b"content")
+        with pytest.raises(StorageError), Intent(faulty, "backup", [FUTURE]) as intent:
+            intent.create(FUTURE, b"content")
         assert len(declared(storage)) == 1
 
     def test_a_commit_that_found_the_name_taken_does_not(self, storage: MemoryStorage) -> None:
-        storage.create("snapshots/x", b"")
-        with pytest.raises(ObjectExists), Intent(storage, "backup", ["snapshots/x"]) as intent:
-            intent.create("snapshots/x", b"content")
+        storage.create(FUTURE, b"")
+        with pytest.raises(ObjectExists), Intent(storage, "backup", [FUTURE]) as intent:
+            intent.create(FUTURE, b"content")
         assert declared(storage) == []
 
     def test_a_host_that_may_not_delete_leaves_it(self, storage: MemoryStorage) -> None:
         faulty = FaultyStorage(storage, Fault(How.BEFORE, "delete", "intents/*", StorageRefused("no")))
-        with Intent(faulty, "backup", ["snapshots/x"]):
+        with Intent(faulty, "backup", [FUTURE]):
             pass
         assert len(declared(storage)) == 1
 

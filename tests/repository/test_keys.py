@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from coldhouse.errors import Corruption, RepositoryInUse, UsageError, WriteOnlyKey, WrongPassphrase
+from coldhouse.errors import Corruption, OldKey, RepositoryInUse, UsageError, WriteOnlyKey, WrongPassphrase
 from coldhouse.repository import (
     Credential,
     Holder,
@@ -141,7 +141,7 @@ class TestRotation:
         (slot,) = repository.slots.all()
         repository.slots.rotate({slot.id: PASSPHRASE})
         note(open_repository(storage, PASSPHRASE))
-        with pytest.raises(Corruption, match="generation 2"):
+        with pytest.raises(OldKey, match="generation 2"):
             list(open_repository(storage, master).notes("test"))
 
     @pytest.mark.parametrize(("holder", "credential"), PAIRS, ids=KINDS)
@@ -163,11 +163,33 @@ class TestRotation:
         repository.slots.rotate({first.id: PASSPHRASE})
         assert can_read(storage, "left out", b"old")
         note(open_repository(storage, PASSPHRASE), b"new")
-        with pytest.raises(Corruption, match="generation 2"):
+        with pytest.raises(OldKey, match="generation 2"):
             list(open_repository(storage, "left out").notes("test"))
         repository.slots.remove([left.id])
         with pytest.raises(WrongPassphrase):
             open_repository(storage, "left out")
+
+    def test_a_generation_that_nobody_made_is_damage(self, storage: MemoryStorage) -> None:
+        repository = new_repository(storage)
+        repository.slots.add("left out", full=True, cost=CHEAP)
+        (first,) = [slot for slot in repository.slots.all() if slot.in_use]
+        repository.slots.rotate({first.id: PASSPHRASE})
+        note(open_repository(storage, PASSPHRASE))
+        (name,) = [name for name in storage.objects if name.startswith("notes/")]
+        stored = storage.objects[name]
+        storage.objects[name] = stored[:10] + (3).to_bytes(2, "little") + stored[12:]
+        for passphrase in (PASSPHRASE, "left out"):
+            with pytest.raises(Corruption, match="damaged"):
+                list(open_repository(storage, passphrase).notes("test"))
+
+    def test_a_write_only_key_from_before_it_is_told_that_it_cannot_read(self, storage: MemoryStorage) -> None:
+        repository = new_repository(storage)
+        repository.slots.add(KEY_FILE, full=False)
+        (first,) = [slot for slot in repository.slots.all() if slot.in_use]
+        repository.slots.rotate({first.id: PASSPHRASE})
+        note(open_repository(storage, PASSPHRASE))
+        with pytest.raises(WriteOnlyKey):
+            list(open_repository(storage, KEY_FILE).notes("test"))
 
     def test_a_write_only_slot_stays_one(self, storage: MemoryStorage) -> None:
         repository = new_repository(storage)

@@ -265,6 +265,7 @@ def kill_rotations(play: Play, times: int) -> None:
             done = play.run("key", "rotate", "--yes", "--take-over")
         assert done.status == 0, done.err
         with play.reopened() as repository:
+            assert len(repository.slots.all()) == 1, "one key for each holder, however often it was killed"
             replace(play.world, repository=repository).backup()
         play.note_committed()
         play.check(thoroughly=False)

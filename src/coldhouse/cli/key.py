@@ -58,6 +58,12 @@ def add(session: Session, label: str, write_only: bool, new_key_file: str | None
             slot = key.add(repository, key.read_recipient(recipient), full=full, label=label)
         else:
             slot = key.add(repository, session.new_passphrase(), full=full, label=label)
+        lacking = repository.lacking
+    if lacking:
+        session.warn(
+            f"the new key is as old as the one that made it: both lack generation {lacking} of the master key, and "
+            "cannot read what was backed up since that was made"
+        )
     if session.json:
         from coldhouse.cli import key_documents
 
@@ -211,28 +217,39 @@ def _print_slots(session: Session, slots: list[Slot], heading: list[str]) -> Non
         print_json(key_documents.keys(slots))
     else:
         headings = ("id", "label", "kind", "access", "generation", "created", "")
-        print_text([*heading, *table(headings, map(_row, slots), right=[4])])
+        newest = max((slot.generation for slot in slots if slot.proven), default=0)
+        print_text([*heading, *table(headings, (_row(slot, newest) for slot in slots), right=[4])])
 
 
-def _row(slot: Slot) -> tuple[str, ...]:
+def _row(slot: Slot, newest: int = 0) -> tuple[str, ...]:
+    """``newest`` is the newest generation that is proven: of a later one this key cannot tell who made it."""
     if slot.damaged:
         return (slot.id[:8], "", "", "", "", "", f"damaged: {slot.damaged}")
     remarks = [
         *(["in use"] if slot.in_use else []),
-        *(["UNPROVEN: no holder of the master key made it"] if slot.proven is False else []),
+        *([_unproven(slot, newest)] if slot.proven is False else []),
         *([str(slot.recipient)] if slot.recipient is not None else []),
     ]
     access = "full" if slot.full else "write-only"
     return (slot.id[:8], slot.label, slot.kind, access, str(slot.generation), slot.created, "; ".join(remarks))
 
 
+def _unproven(slot: Slot, newest: int) -> str:
+    if 0 < newest < slot.generation:
+        return "UNPROVEN: made with a newer master key than this one, or by a stranger"
+    return "UNPROVEN: no holder of the master key made it"
+
+
 def _plan(plan: Iterable[Renewal]) -> list[str]:
-    rows = [
-        (*_row(item.slot)[:4], "renewed" if item.renewed else f"stays as it is: {item.reason}", _row(item.slot)[6])
-        for item in plan
-    ]
+    rows = [(*_row(item.slot)[:4], _fate(item), _row(item.slot)[6]) for item in plan]
     return [
         "A new master key, and what becomes of the keys:",
         "",
         *table(("id", "label", "kind", "access", "", ""), rows),
     ]
+
+
+def _fate(item: Renewal) -> str:
+    if item.renewed:
+        return "renewed"
+    return f"{'removed' if item.superseded else 'stays as it is'}: {item.reason}"

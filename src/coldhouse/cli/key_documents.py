@@ -32,6 +32,7 @@ class RenewalDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     key: KeyDocument
     renewed: bool
+    removed: bool
     reason: str
 
 
@@ -86,7 +87,10 @@ def keys(slots: Iterable[Slot]) -> list[KeyDocument]:
 
 def rotation(plan: Iterable[Renewal], *, done: bool) -> RotationDocument:
     """The document of ``key rotate``."""
-    items = [RenewalDocument(key=key(item.slot), renewed=item.renewed, reason=item.reason) for item in plan]
+    items = [
+        RenewalDocument(key=key(item.slot), renewed=item.renewed, removed=item.superseded, reason=item.reason)
+        for item in plan
+    ]
     return RotationDocument(done, items)
 
 

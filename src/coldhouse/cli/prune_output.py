@@ -128,7 +128,10 @@ def report_text(report: PruneReport) -> list[str]:
             ("took", duration(report.seconds)),
         ]
     )
-    waits = [f"{one.kind}, began {local(one.began)}, heard of {local(one.heard)}" for one in done.waits]
+    waits = [
+        f"{one.kind}, began {local(one.began)}, heard of {local(one.heard)}{one.damaged and f': {one.damaged}'}"
+        for one in done.waits
+    ]
     return [
         "",
         "Prune complete",

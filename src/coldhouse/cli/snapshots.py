@@ -8,6 +8,7 @@ from datetime import datetime
 import click
 
 from coldhouse.cli import options, parsing
+from coldhouse.cli.answers import warnings_only
 from coldhouse.cli.output import local, print_json, print_text, table
 from coldhouse.cli.session import Session
 
@@ -27,7 +28,8 @@ def command(session: Session, tag: tuple[str, ...]) -> None:
     with opening as repository:
         if repository.write_only:
             return _print_times(session, snapshots.known_times(repository))
-        found = snapshots.run(repository, source=session.shown_url("source"), tags=tags)
+        told = warnings_only(session)
+        found = snapshots.run(repository, source=session.shown_url("source"), tags=tags, listener=told)
         proofs, pins = snapshots.proofs(repository, found), pin.known_pins(repository)
         location = repository.url
     if session.json:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from struct import Struct
 
-from coldhouse.errors import Corruption
+from coldhouse.errors import Corruption, OldKey
 from coldhouse.repository import Repository
 
 KIND = "broken"
@@ -53,7 +53,7 @@ def read(repository: Repository) -> Broken:
         return Broken()
     try:
         stored = repository.get_note(KIND, KEY) or b""
-    except Corruption:
+    except (Corruption, OldKey):
         return Broken()
     rows = list(_ROW.iter_unpack(stored[: len(stored) // _ROW.size * _ROW.size]))
     return Broken(

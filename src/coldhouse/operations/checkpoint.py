@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from coldhouse.errors import Corruption, ObjectMissing
+from coldhouse.errors import Corruption, ObjectMissing, OldKey
 from coldhouse.model import Extent, PackRef
 from coldhouse.repository import IMPOSSIBLE, PackWriter, Repository, pack_name
 
@@ -125,7 +125,7 @@ def recall(repository: Repository, source: str) -> Recalled:
     try:
         notes = [(key, note) for key, note in _notes(repository) if note.source == source]
         graves = repository.graves() if notes else None
-    except Corruption:
+    except (Corruption, OldKey):
         return Recalled()
     packs = {pack.id: pack for _, note in notes for pack in note.packs}
     kept = (pack for pack in packs.values() if graves is None or not graves.pack(pack.id))

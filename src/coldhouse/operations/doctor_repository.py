@@ -13,8 +13,9 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
-from coldhouse.repository import Repository, names
+from coldhouse.repository import Repository, names, owners
 from coldhouse.repository.collection import DEAD_AFTER
+from coldhouse.repository.crypto import NEWER_KEY
 from coldhouse.repository.names import QUARANTINE
 from coldhouse.storage import Storage
 
@@ -22,6 +23,8 @@ from coldhouse.storage import Storage
 AHEAD = timedelta(minutes=5)
 #: Of so many snapshots, the newest ones, it is looked how much they stored.
 _WEIGHED = 5
+#: So many objects are named; the next look shows the others.
+_NAMED = 5
 _CLOSED = "this key can back up and not read"
 
 
@@ -43,8 +46,19 @@ def keys(repository: Repository) -> Finding:
             "; ".join(error.message.rstrip(".") for error in damage),
             "add the key anew while another one opens the repository (coldhouse key add, then key remove)",
         )
+    if repository.lacking:
+        return _old_key(repository)
     count = len(repository.slots.all())
     return Finding("keys", Status.OK, f"{count} key{'' if count == 1 else 's'}, no damage to be seen")
+
+
+def _old_key(repository: Repository) -> Finding:
+    """A rotation has left it out: to who can read that means more than to a host that only writes."""
+    message = f"the key at hand is from before the rotation that made generation {repository.lacking} of the master key"
+    if repository.write_only:
+        message += ": what it backs up can be read with the old master key as well"
+        return Finding("keys", Status.WARNING, message, "make a new one for this host: coldhouse key add --write-only")
+    return Finding("keys", Status.CRITICAL, f"{message}: it cannot read what was backed up since", NEWER_KEY)
 
 
 def newest_snapshot(repository: Repository, source: str, max_age: timedelta, now: Clock) -> Finding:
@@ -112,6 +126,10 @@ def leftovers(repository: Repository, now: Clock) -> Finding:
     if any(True for _ in repository.notes(checkpoint.KIND)):
         told.append("what an unfinished backup has stored: the next one of its source uses it")
     told += _of_collections(repository.storage, now())
+    unreadable = list(owners.unreadable(repository.storage))
+    if unreadable:
+        message = "; ".join([*(error.message.rstrip(".") for error in unreadable[:_NAMED]), *told])
+        return Finding(check, Status.WARNING, message, unreadable[0].hint)
     dead = [note for note in mount_note.notes(repository) if not mount_note.is_alive(note, now())]
     if dead:
         told.append(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from coldhouse.clickhouse import TableState
-from coldhouse.errors import Corruption, NoSuchSnapshot
+from coldhouse.errors import Corruption, NoSuchSnapshot, OldKey
 from coldhouse.model import PageRef, Snapshot, TableEntry, TableName
 from coldhouse.operations import broken
 from coldhouse.operations.backup_plan import Earlier
@@ -107,7 +107,7 @@ def _newest_of(repository: Repository, identity: str, warnings: list[str]) -> It
             snapshot = repository.snapshot(snapshot_id)
         except NoSuchSnapshot:
             continue  # forgotten meanwhile
-        except Corruption as error:
+        except (Corruption, OldKey) as error:
             warnings.append(f"{error.message} This backup does not build on it.")
             continue
         if snapshot.source.identity == identity:

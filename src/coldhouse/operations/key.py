@@ -51,11 +51,15 @@ LONGEST_LABEL = 200
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a rotation does with one slot: it is ``renewed``, or it stays as it is, and why."""
+    """What a rotation does with one slot: it is ``renewed``, or it stays as it is, and why.
+
+    One that is ``superseded`` is removed: an earlier rotation, which was killed, has made another one in its place.
+    """
 
     slot: Slot
     renewed: bool
     reason: str = ""
+    superseded: bool = False
 
 
 def list_keys(repository: Repository) -> list[Slot]:
@@ -124,18 +128,45 @@ def remove(repository: Repository, slots: Sequence[Slot]) -> None:
     repository.slots.remove([slot.id for slot in slots])
 
 
-def plan_rotation(slots: Sequence[Slot], at_hand: Collection[str]) -> list[Renewal]:
-    """What a new generation of the master key does with each slot; ``at_hand`` are ids of slots that can be opened now.
+def plan_rotation(slots: Sequence[Slot], holders: Mapping[str, Holder]) -> list[Renewal]:
+    """What a new generation of the master key does with each slot; ``holders`` are, by slot, those who are at hand.
 
     A recipient's slot can be renewed without him, because his public key stands in it; but not if a stranger may have
     put it there.
     """
-    return [_renewal(slot, at_hand) for slot in slots]
+    newest = _newest(slots, holders)
+    return [_renewal(slot, holders, newest.get(_place(slot, holders))) for slot in slots]
 
 
-def _renewal(slot: Slot, at_hand: Collection[str]) -> Renewal:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What only one slot is for: two of the same are what a rotation leaves that was killed."""
+
+    holder: Holder | None
+    kind: str
+    full: bool
+    label: str
+
+
+def _place(slot: Slot, holders: Mapping[str, Holder]) -> _Place | None:
+    """None where nobody can tell: without a label, and without the holder, others may be as good."""
+    holder = holders.get(slot.id, slot.recipient)
+    return _Place(holder, slot.kind, slot.full, slot.label) if holder is not None or slot.label else None
+
+
+def _newest(slots: Sequence[Slot], holders: Mapping[str, Holder]) -> Mapping[_Place | None, Slot]:
+    """For each place the slot that stays; one that a stranger may have made takes nobody's."""
+    made_by_us = [slot for slot in slots if slot.proven or slot.id in holders]
+    ordered = sorted(made_by_us, key=lambda slot: (slot.generation, slot.in_use, slot.created))
+    return {place: slot for slot in ordered if (place := _place(slot, holders)) is not None}
+
+
+def _renewal(slot: Slot, at_hand: Collection[str], newest: Slot | None) -> Renewal:
     if slot.damaged:
         return Renewal(slot, False, "it is damaged")
+    replaced = newest is not None and (slot.id in at_hand or (slot.proven and slot.generation < newest.generation))
+    if newest is not None and replaced and newest.id != slot.id:
+        return Renewal(slot, False, f"key {newest.id[:8]} was made in its place", superseded=True)
     if slot.id in at_hand:
         return Renewal(slot, True)
     if not slot.proven:
@@ -172,7 +203,8 @@ class Rotation:
     def run(self, *, take_over: bool = False) -> None:
         """Do it. Raises RepositoryInUse, StorageError; after either, everything opens that opened before."""
         renewed = {item.slot.id: self._holders[item.slot.id] for item in self.plan if item.renewed}
-        self._repository.slots.rotate(renewed, take_over=take_over)
+        superseded = [item.slot.id for item in self.plan if item.superseded]
+        self._repository.slots.rotate(renewed, superseded, take_over=take_over)
 
 
 def _holder(credential: Credential) -> Holder:
@@ -203,7 +235,7 @@ def recovery_sheet(repository: Repository, now: datetime) -> list[str]:
         "1. Type the lines below that begin with 'key' into a file, sheet.txt. Case and spaces do not",
         "   matter. A typing error is noticed, and the line that has it is named.",
         "2. coldhouse key add --repo PLACE --recovery-file sheet.txt      makes a new passphrase",
-        "3. coldhouse restore --repo PLACE --target URL                   restores, as usual",
+        "3. coldhouse restore latest --repo PLACE --target URL            restores, as usual",
         "4. Delete sheet.txt.",
         "",
         *key_lines(keys),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from coldhouse.errors import Corruption
+from coldhouse.errors import Corruption, OldKey
 from coldhouse.model import Snapshot
 from coldhouse.repository import IMPOSSIBLE, Repository
 
@@ -59,7 +59,7 @@ def known_pins(repository: Repository) -> dict[str, Pin]:
     try:
         for snapshot_id, stored in repository.notes(KIND):
             found[snapshot_id] = _decoded(snapshot_id, stored)
-    except Corruption:
+    except (Corruption, OldKey):
         return found
     return found
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from coldhouse.errors import Corruption
+from coldhouse.errors import Corruption, OldKey
 from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "proof"
@@ -78,10 +78,10 @@ def decoded(snapshot_id: str, stored: bytes) -> ProofRecord:
 
 
 def known(repository: Repository, snapshot_id: str) -> ProofRecord:
-    """The same for a listing, where a damaged record means that nothing is known; ``verify`` reports it."""
+    """The same for a listing, where a record that cannot be read means that nothing is known; ``verify`` reports it."""
     try:
         return read(repository, snapshot_id)
-    except Corruption:
+    except (Corruption, OldKey):
         return ProofRecord()
 
 

@@ -47,6 +47,7 @@ from coldhouse.operations.restore_plan import (
 )
 from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
+from coldhouse.operations.snapshots import known_times
 from coldhouse.operations.survivors import Survivors
 from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
@@ -146,7 +147,9 @@ def _chosen_snapshot(repository: Repository, options: RestoreOptions) -> Snapsho
         raise UsageError("say which snapshot: its id, or --at TIME", hint="coldhouse snapshots lists them")
     if options.at is None:
         return repository.find(options.snapshot)
-    for snapshot_id in reversed(repository.snapshot_ids()):
+    for snapshot_id, begun in reversed(known_times(repository)):
+        if begun > options.at:
+            continue
         snapshot = repository.snapshot(snapshot_id)
         if snapshot.finished <= options.at:
             return snapshot

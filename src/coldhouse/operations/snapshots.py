@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from coldhouse.errors import UsageError
+from coldhouse.errors import OldKey, UsageError
+from coldhouse.events import Listener, Warned, silent
 from coldhouse.model import Snapshot
 from coldhouse.operations import proof
 from coldhouse.operations.proof import ProofRecord
 from coldhouse.repository import Repository
 
 
-def run(repository: Repository, *, source: str = "", tags: tuple[tuple[str, str], ...] = ()) -> list[Snapshot]:
+def run(
+    repository: Repository,
+    *,
+    source: str = "",
+    tags: tuple[tuple[str, str], ...] = (),
+    listener: Listener = silent,
+) -> list[Snapshot]:
     """Return the snapshots, oldest first; of one ``source`` (its URL, or its identity), with all of ``tags``.
 
-    A user and password in the URL do not matter.
+    A user and password in the URL do not matter. What is newer than the key at hand is left out, and told.
     """
-    return chosen((repository.snapshot(snapshot_id) for snapshot_id in repository.snapshot_ids()), source, tags)
+    return chosen(_readable(repository, listener), source, tags)
+
+
+def _readable(repository: Repository, listener: Listener) -> Iterator[Snapshot]:
+    newer = 0
+    for snapshot_id in repository.snapshot_ids():
+        try:
+            yield repository.snapshot(snapshot_id)
+        except OldKey:
+            newer += 1
+    if newer:
+        which = "1 snapshot is not listed: it is" if newer == 1 else f"{newer} snapshots are not listed: they are"
+        listener(
+            Warned(
+                f"{which} sealed under generation {repository.lacking} of the master key, and the key at hand is from "
+                "before a rotation; use a newer one, or have one made (coldhouse key add)"
+            )
+        )
 
 
 def known_times(repository: Repository) -> list[tuple[str, datetime]]:

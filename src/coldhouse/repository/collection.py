@@ -318,11 +318,16 @@ class Collection:
         return free
 
     def _is_dead(self, owner: Owner, now: datetime) -> bool:
-        return owner.says is not None and owners.is_dead(owner, now, self._limits.dead_after)
+        return owners.is_dead(owner, now, self._limits.dead_after)
 
     def _shut_out(self, owner: Owner) -> None:
-        """Close the names that a dead writer could still create, then remove his intent."""
+        """Close the names that a dead writer could still create, then remove his intent.
+
+        Only names of snapshots: it is done with the rights of who prunes, for somebody whom nothing proves.
+        """
         for name in owner.says.commits if owner.says is not None else ():
+            if names.revision_of(name) is None:
+                continue
             with suppress(ObjectExists):  # it has committed, or was shut out before
                 self._storage.create(name, names.FENCE)
                 self._collected.fenced += (name,)

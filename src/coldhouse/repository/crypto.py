@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from coldhouse.errors import Corruption, WriteOnlyKey
+from coldhouse.errors import Corruption, OldKey, WriteOnlyKey
 from coldhouse.model import Buffer
 from coldhouse.repository import names
 
@@ -35,6 +35,11 @@ MIB = 1 << 20
 DAMAGED = (
     "The bytes in the store are not those that were written. coldhouse repair --data says what that means, and puts "
     "back what lies elsewhere too; with --from URL it takes sound objects from a copy."
+)
+
+NEWER_KEY = (
+    "Use a key or a recovery sheet that was made since (coldhouse key list shows generations), or let somebody who has "
+    "one make a new one for you: coldhouse key add. What was backed up before the rotation this one still reads."
 )
 
 
@@ -61,15 +66,24 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All keys of a repository (16-byte id) that a key slot gave: oldest generation first, at least one."""
+    """All keys of a repository (16-byte id) that a key slot gave: oldest generation first, at least one.
+
+    ``known`` is the newest generation that any slot tells of; nothing proves it, and it decides what errors say.
+    """
 
     repository: bytes
     generations: tuple[Generation, ...]
+    known: int = 0
 
     @property
     def newest(self) -> Generation:
         """The generation that seals."""
         return self.generations[-1]
+
+    @property
+    def lacking(self) -> int:
+        """The newest generation that others hold and this one does not; 0 if it holds the newest."""
+        return self.known if self.known > self.newest.number else 0
 
     def find(self, number: int) -> Generation | None:
         """The generation of this number, or None."""
@@ -116,6 +130,7 @@ def open_cipher(ring: Keyring, kind: Kind, name: str, header: Buffer) -> AESGCM:
     Raises:
         Corruption: the header is not one of this object.
         WriteOnlyKey: the key at hand can only write.
+        OldKey: the key at hand is from before the rotation that made the object's key.
     """
     if len(header) != HEADER_SIZE:
         raise damaged(name, "is too short to be an object of a repository")
@@ -127,6 +142,8 @@ def open_cipher(ring: Keyring, kind: Kind, name: str, header: Buffer) -> AESGCM:
     if found != kind or id != names.bound_id(name):
         raise damaged(name, "is another object than its name says")
     keys = ring.find(number)
+    if keys is None and ring.newest.number < number <= ring.lacking:
+        raise write_only() if ring.newest.private is None else old_key(ring, name, number)
     if keys is None:
         raise damaged(name, f"is damaged, or sealed under key generation {number}, which this key slot does not hold")
     if keys.private is None:
@@ -184,6 +201,15 @@ def write_only() -> WriteOnlyKey:
     return WriteOnlyKey(
         "This key can back up and not read: not even what it backed up itself.",
         hint="Use a passphrase or key that may read; coldhouse key list says which keys there are.",
+    )
+
+
+def old_key(ring: Keyring, name: str, number: int) -> OldKey:
+    """The error of who wants to read what is newer than his key."""
+    return OldKey(
+        f"{name} is sealed under generation {number} of the master key; the key at hand holds generation "
+        f"{ring.newest.number}, from before a rotation.",
+        hint=NEWER_KEY,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
-from coldhouse.errors import BackupFailed, Corruption, ObjectExists, ObjectMissing
+from coldhouse.errors import BackupFailed, Corruption, ObjectExists, ObjectMissing, OldKey
 from coldhouse.model import ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.repository import names, revisions
 from coldhouse.repository.catalog import ParentCatalog, encode_entry, read_entries
@@ -278,7 +278,7 @@ class SnapshotDraft:
         try:
             stored = self._storage.get(found)
             now = msgspec.msgpack.decode(unseal(self._ring, Kind.SNAPSHOT, found, stored), type=Snapshot)
-        except (ObjectMissing, Corruption):
+        except (ObjectMissing, Corruption, OldKey):
             return False
         return now.catalog == parent.catalog
 

@@ -44,6 +44,10 @@ class Declaration:
     reads: tuple[str, ...] = ()
 
 
+class NotADeclaration(Corruption):
+    """What stands in the place of a declaration is whole, but nobody who keeps to the protocol says such a thing."""
+
+
 def encode(declaration: Declaration) -> bytes:
     """A declaration as it is stored. Raises ValueError if it is larger than one may be."""
     line = msgspec.json.encode(declaration) + b"\n"
@@ -54,7 +58,10 @@ def encode(declaration: Declaration) -> bytes:
 
 
 def decode(name: str, stored: Buffer) -> Declaration:
-    """Read a declaration; ``name`` is its object. Raises Corruption, also for one of a later version."""
+    """Read a declaration; ``name`` is its object. Raises NotADeclaration, Corruption, also for one of a later version.
+
+    Nothing proves who made it, and a prune acts for the dead: it must not be made to create anything but fences.
+    """
     line, separator, rest = bytes(stored).partition(b"\n")
     try:
         found = msgspec.json.decode(line, type=Declaration)
@@ -63,6 +70,13 @@ def decode(name: str, stored: Buffer) -> Declaration:
         raise _damaged(name) from error
     if not sound or found.version != _VERSION:
         raise _damaged(name)
+    if any(names.revision_of(commit) is None for commit in found.commits):
+        raise NotADeclaration(
+            f"{name} announces what nobody commits: names that no snapshot has.",
+            object_name=name,
+            hint="No Coldhouse wrote it: look who may write below intents/. coldhouse prune does not heed it, and "
+            "removes it when it is two hours old.",
+        )
     return found
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from coldhouse.errors import Corruption
 from coldhouse.repository import intents, names
-from coldhouse.repository.intents import Declaration
+from coldhouse.repository.intents import Declaration, NotADeclaration
 from coldhouse.storage.base import Storage, StoredObject
 
 PRUNE = "prune"
@@ -18,7 +18,8 @@ PRUNE = "prune"
 class Owner:
     """One intent: what its last declaration says (None if that cannot be read), and when the store had which.
 
-    ``objects`` are the names of its declarations.
+    ``objects`` are the names of its declarations. It is ``nobodys`` if none of them was made by who keeps to the
+    protocol: then there is nobody to wait for, or to shut out.
     """
 
     id: str
@@ -26,11 +27,12 @@ class Owner:
     began: datetime
     heard: datetime
     objects: tuple[str, ...]
+    nobodys: bool = False
 
     @property
     def writes(self) -> bool:
         """Whether it may commit something."""
-        return self.says is None or bool(self.says.commits)
+        return not self.nobodys if self.says is None else bool(self.says.commits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,30 @@ def read_owners(storage: Storage) -> list[Owner]:
 def _read_owner(storage: Storage, id: str, objects: list[StoredObject]) -> Owner | None:
     """The last declaration that can be read tells all: each repeats what the earlier ones committed to."""
     says: Declaration | None = None
-    gone = True
+    gone = nobodys = True
     for stored in reversed(objects):
         try:
             says = intents.read(storage, stored.name)
-        except Corruption:
+        except Corruption as error:
             gone = False
+            nobodys = nobodys and isinstance(error, NotADeclaration)
             continue
         if says is not None:
             break
     if says is None and gone:
         return None
     times = [stored.modified for stored in objects]
-    return Owner(id, says, min(times), max(times), tuple(stored.name for stored in objects))
+    return Owner(id, says, min(times), max(times), tuple(stored.name for stored in objects), says is None and nobodys)
+
+
+def unreadable(storage: Storage) -> Iterator[Corruption]:
+    """What is wrong with each declaration that cannot be read, or that nobody can have made."""
+    for stored in storage.list(names.INTENTS):
+        if names.declaration_of(stored.name) is not None:
+            try:
+                intents.read(storage, stored.name)
+            except Corruption as error:
+                yield error
 
 
 def is_over(owner: Owner, taken: Collection[str]) -> bool:
@@ -81,8 +94,11 @@ def is_over(owner: Owner, taken: Collection[str]) -> bool:
 
 
 def is_dead(owner: Owner, now: datetime, dead_after: timedelta) -> bool:
-    """Whether nothing was heard of it for too long, both times being the store's."""
-    return now - owner.heard > dead_after
+    """Whether nothing was heard of it for too long, both times being the store's.
+
+    Of one that cannot be read nobody knows what to shut it out of: it may live as long as it likes.
+    """
+    return (owner.says is not None or owner.nobodys) and now - owner.heard > dead_after
 
 
 def blocks(
@@ -95,7 +111,7 @@ def blocks(
     as it refers to nothing.
     """
     if owner.says is None:
-        return True
+        return not owner.nobodys
     if owner.says.commits:
         return condemned not in owner.says.seen and not is_over(owner, taken)
     if owner.says.kind == PRUNE:

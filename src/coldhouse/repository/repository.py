@@ -59,6 +59,11 @@ class Repository:
         self._ring = ring
 
     @property
+    def lacking(self) -> int:
+        """The newest generation of the master key that others hold and this key does not; 0 if it holds the newest."""
+        return self._ring.lacking
+
+    @property
     def ring(self) -> Keyring:
         """All its keys, for what seals and opens objects of this repository."""
         return self._ring
@@ -99,7 +104,7 @@ class Repository:
         return revisions.standing(self.storage.list(names.SNAPSHOTS))
 
     def snapshot(self, id: str) -> Snapshot:
-        """One snapshot by its full id. Raises NoSuchSnapshot, WriteOnlyKey, Corruption."""
+        """One snapshot by its full id. Raises NoSuchSnapshot, WriteOnlyKey, OldKey, Corruption."""
         if not names.is_snapshot_id(id):
             raise _unknown(id)
         kept = self._own.snapshot(id) if self._own is not None else None

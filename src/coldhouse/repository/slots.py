@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from coldhouse.errors import (
     Corruption,
@@ -75,11 +76,13 @@ class Slots:
         """The ids of the slots that a credential opens."""
         return [id for id, _ in openings(self._storage, self._config, credential)]
 
-    def rotate(self, holders: Mapping[str, Holder], *, take_over: bool = False) -> Keyring:
+    def rotate(
+        self, holders: Mapping[str, Holder], superseded: Sequence[str] = (), *, take_over: bool = False
+    ) -> Keyring:
         """Make a new generation of the master key and wrap it, with the older ones, for each holder of a slot (by id).
 
-        The new slots take over label and access; when all are stored, the old ones are deleted. ``take_over`` goes on
-        where an earlier rotation died before it made a slot.
+        The new slots take over label and access; when all are stored, the old ones are deleted, and with them those
+        that are ``superseded`` (ids). ``take_over`` goes on where an earlier rotation died before it made a slot.
 
         Raises WriteOnlyKey, RepositoryInUse, StorageError.
         """
@@ -95,7 +98,7 @@ class Slots:
         for slot in sorted(old.values(), key=lambda slot: not slot.in_use):
             self._create(ring, [*masters, new], holders[slot.id], full=slot.full, label=slot.label, cost=slot.cost)
         self._storage.sync()
-        self.remove(list(old))
+        self.remove([*old, *superseded])
         return ring
 
     def recovery_keys(self) -> RecoveryKeys:
@@ -190,41 +193,48 @@ def read_small(storage: Storage, name: str) -> Buffer:
     return storage.get_range(name, 0, size)
 
 
-def openings(storage: Storage, config: Config, credential: Credential) -> Iterator[tuple[str, Keyring]]:
-    """The slots that a credential opens, as (id, keyring), those of the newest generation first.
-
-    Raises, at the end, if none opens: Corruption where a slot is damaged, WrongPassphrase.
-    """
-    broken: Corruption | None = None
-    wrong: WrongPassphrase | None = None
-    candidates: list[tuple[SlotFace, str, Buffer]] = []
+def _candidates(storage: Storage, config: Config, broken: list[Corruption]) -> list[tuple[SlotFace, str, Buffer]]:
+    """The slots of this repository, those of the newest generation first; what is wrong with others is added."""
+    found: list[tuple[SlotFace, str, Buffer]] = []
     for name, stored in read_slots(storage):
         try:
             if isinstance(stored, Corruption):
                 raise stored
             face = keys.slot_face(config, name, stored)
         except Corruption as error:
-            broken = error
+            broken.append(error)
             continue
         if face is not None:
-            candidates.append((face, name, stored))
+            found.append((face, name, stored))
+    return sorted(found, key=lambda one: (one[0].generation, one[0].created), reverse=True)
+
+
+def openings(storage: Storage, config: Config, credential: Credential) -> Iterator[tuple[str, Keyring]]:
+    """The slots that a credential opens, as (id, keyring), those of the newest generation first.
+
+    Raises, at the end, if none opens: Corruption where a slot is damaged, WrongPassphrase.
+    """
+    broken: list[Corruption] = []
+    wrong: WrongPassphrase | None = None
+    # What a face says of its generation is proven only by opening it; here it decides nothing but order, and errors.
+    candidates = _candidates(storage, config, broken)
+    known = max((face.generation for face, _, _ in candidates), default=0)
     opened = False
-    # What a face says of its generation is proven only by opening it; here it decides nothing but the order.
-    for face, name, stored in sorted(candidates, key=lambda one: (one[0].generation, one[0].created), reverse=True):
+    for face, name, stored in candidates:
         try:
             ring = keys.open_slot(config, name, stored, credential)
         except WrongPassphrase as error:
             wrong = error
         except Corruption as error:
-            broken = error
+            broken.append(error)
         else:
             if ring is not None:
                 opened = True
-                yield face.slot, ring
+                yield face.slot, replace(ring, known=known)
     if opened:
         return
-    if broken is not None:
-        raise broken
+    if broken:
+        raise broken[-1]
     if wrong is not None or candidates:
         raise wrong or keys.refused(credential)
     raise Corruption(
@@ -245,7 +255,11 @@ def unlock(storage: Storage, config: Config, credential: Credential) -> tuple[Ke
                 f"The recovery sheet is of repository {credential.repository.hex()}; this one is {config.id}.",
                 hint="Use the sheet of this repository, or give the place of the other one.",
             )
-        return keys.keyring_of(config, [MasterKey(number, master) for number, master in credential.masters]), ""
+        ring = keys.keyring_of(config, [MasterKey(number, master) for number, master in credential.masters])
+        with suppress(Corruption, UnsupportedFormat):  # it opens the repository whatever has become of the slots
+            slots = _candidates(storage, config, [])
+            ring = replace(ring, known=max((face.generation for face, _, _ in slots), default=0))
+        return ring, ""
     id, ring = next(openings(storage, config, credential))
     return ring, id
 
