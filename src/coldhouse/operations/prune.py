@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from coldhouse.errors import Corruption, StorageFull
 from coldhouse.events import Listener, Phase, Progress, Warned, silent
-from coldhouse.operations import pin, proof
+from coldhouse.operations import copy, pin, proof
 from coldhouse.repository import Repository
 from coldhouse.repository.collection import DEAD_AFTER, KEEP_UNFINISHED, Collected, Collection, Limits, Survey, Tally
 from coldhouse.repository.rewrite_plan import RewritePlan
@@ -125,13 +125,17 @@ def _rewrite(repository: Repository, plan: RewritePlan, options: PruneOptions, l
 def _orphaned_notes(repository: Repository) -> Iterator[tuple[str, str]]:
     """The notes of snapshots that are gone, as (kind, key); those of one that was set aside stay.
 
+    Of a copy, which notes what it has begun, those of snapshots that are there.
+
     Notes are listed first: what is noted now belongs to a snapshot that is there now, or was before.
     """
     noted = [(kind, key) for kind in _BESIDE_SNAPSHOTS for key in _keys(repository, kind)]
+    copying = _keys(repository, copy.KIND)
     known = {*repository.snapshot_ids(), *repository.snapshot_ids()}  # who is revised while he is listed is in one
+    yield from ((copy.KIND, key) for key in copying if key in known)
     aside = (stored.name.rpartition("/")[2].partition(".")[0] for stored in repository.storage.list("quarantine/"))
     known.update(aside)
-    return (each for each in noted if each[1] not in known)
+    yield from (each for each in noted if each[1] not in known)
 
 
 def _keys(repository: Repository, kind: str) -> list[str]:
