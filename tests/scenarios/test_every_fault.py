@@ -96,6 +96,7 @@ def hit(play: Play, operation: Operation, kind: Kind, how: How, skip: int = 0) -
     if failed or lacking:
         operation.act(play, stage)
     operation.check(play, stage)
+    play.check_nothing_left(stage, operation)
     return stage
 
 
