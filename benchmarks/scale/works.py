@@ -17,7 +17,7 @@ from coldhouse.operations.backup_plan import batches, plan_table
 from coldhouse.operations.history import History
 from coldhouse.operations.recording import Recorder, account
 from coldhouse.operations.renaming import Renaming
-from coldhouse.operations.restore_plan import PartitionShare, choose, plan_restore
+from coldhouse.operations.restore_plan import Share, choose, plan_restore
 from coldhouse.repository import KdfCost, Repository, new_snapshot_id
 from coldhouse.storage.counted import CountedStorage, Requests
 
@@ -101,7 +101,7 @@ def restore_plan(place: Place) -> Measured:
         parts = list(repository.parts(entry, wanted))
         if len(parts) != place.shape.partition:
             raise AssertionError(f"{len(parts)} parts found")
-        share = PartitionShare(len(parts), sum(part.state.rows for part in parts), 0)
+        share = Share(len(parts), sum(part.state.rows for part in parts), 0)
         plan_restore(chosen, Renaming.parse(()), frozenset(), "fail", {name: (wanted, share)})
 
     return _timed(place, "nothing", work)

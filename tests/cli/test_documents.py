@@ -8,7 +8,7 @@ from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.init import RepositoryInfo
 from coldhouse.operations.restore import RestoreReport
-from coldhouse.operations.restore_plan import TableOutcome
+from coldhouse.operations.restore_plan import Share, TableOutcome
 from coldhouse.operations.show import SnapshotDetail
 from tests.cli import values
 
@@ -134,6 +134,17 @@ def test_show() -> None:
             "damaged_at_source": [],
         },
     ]
+
+
+def test_a_restore_in_part_counts_what_came_back() -> None:
+    name = TableName("shop", "orders")
+    orders = TableOutcome(name, name, "create", 1000, 2000, 3, "in part", left_out=Share(1, 400, 500))
+    report = RestoreReport(values.snapshot(), (orders,), (), (), ("shop.orders p",), 1.0, dry_run=False)
+    document = json.loads(documents.encoded(documents.restore(report)))
+    (table,) = document["tables"]
+    assert (table["status"], table["parts"], table["bytes"]) == ("in part", 2, 1500)
+    assert (table["rows_expected"], table["rows_restored"]) == (1000, 600)
+    assert (document["rows"], document["bytes"]) == (600, 1500)
 
 
 def test_restore() -> None:

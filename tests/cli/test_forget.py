@@ -186,6 +186,27 @@ def test_nothing_said_keeps_nothing_and_is_refused(repository: Repository, capsy
     assert "keeps no snapshot" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--yes"], ["--dry-run"]])
+def test_without_a_rule_it_says_that_none_is_given(repository: Repository, capsys: Capture, more: list[str]) -> None:
+    fill(repository, daily(2, last=NOW))
+    assert run(["forget", *more]) == 2
+    printed = capsys.readouterr()
+    assert "no rule is given" in printed.err
+    assert "--keep-" in printed.err
+
+
+def test_without_a_terminal_the_plan_is_shown_before_it_refuses(repository: Repository, capsys: Capture) -> None:
+    ids = fill(repository, daily(3, last=NOW))
+    assert run(["forget", "--keep-last", "1"]) == 2
+    printed = capsys.readouterr()
+    assert "1 snapshot to keep, 2 to forget" in printed.out
+    assert "--yes" in printed.err
+    assert run(["forget", "--keep-last", "1", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
+    assert repository.snapshot_ids() == ids
+    assert run(["forget", "--keep-last", "3"]) == 0, "nothing is asked where nothing would be forgotten"
+
+
 def test_pins_are_shown(repository: Repository, capsys: Capture) -> None:
     ids = fill(repository, daily(2, last=NOW))
     assert run(["pin", ids[0], "--reason", "the audit"]) == 0

@@ -12,7 +12,7 @@ from coldhouse.model import Mutation, TableName
 from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.restore import RestoreReport
-from coldhouse.operations.restore_plan import TableOutcome
+from coldhouse.operations.restore_plan import Share, TableOutcome
 from coldhouse.operations.show import SnapshotDetail
 from tests.cli import values
 
@@ -176,6 +176,14 @@ def test_parts_that_were_left_out_and_unfinished_mutations_are_named() -> None:
     assert lines[0].startswith("Restore done IN PART")
     assert "  shop.orders p" in lines
     assert lines[-1] == "  shop.orders: DELETE WHERE 1"
+
+
+def test_what_was_left_out_of_a_table_is_not_counted_as_restored() -> None:
+    part = replace(outcome("orders", status="in part"), left_out=Share(2, 300, 1_000_000))
+    lines = receipts.restore_report(report(part, outcome("log"), left_out=("shop.orders p", "shop.orders q")), "db")
+    assert ": 2 tables, 1,700 rows, 2.86 MiB in" in lines[0]
+    assert lines[3].split() == ["shop.orders", "create", "1", "700", "977", "KiB", "in", "part"]
+    assert lines[4].split() == ["shop.log", "create", "3", "1,000", "1.91", "MiB", "restored"]
 
 
 def test_a_backup_receipt_says_what_was_asked_of_the_store() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coldhouse.cli.main import run
-from coldhouse.cli.repair_output import text
+from coldhouse.cli.repair_output import document, text
 from coldhouse.operations.diagnosis import Hurt
 from coldhouse.operations.repair import RepairReport, Treatment
 
@@ -59,6 +59,25 @@ def test_damage_is_20_and_nothing_is_touched_without_yes(repository: Path, capsy
 
 def test_a_copy_must_be_a_repository(repository: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run(["repair", "--from", str(tmp_path / "nothing")]) == 10
+
+
+def test_a_dry_run_does_not_call_lost_what_it_would_give_back() -> None:
+    hurt = (Hurt("20260102T030405Z-0123456789abcdef", "shop.orders", "all_1_1_0", PACK),)
+    found = RepairReport(True, 3, (Treatment(PACK, "is missing", "replaced"),), (), (), curable=hurt)
+    lines = text(found)
+    assert lines[-2:] == [
+        "Cannot be restored until then:",
+        "  20260102T030405Z-0123456789abcdef: shop.orders part all_1_1_0",
+    ]
+    (damaged,) = document(found).damaged
+    assert (damaged.part, damaged.object) == ("all_1_1_0", PACK)
+
+
+def test_a_dry_run_that_finds_files_elsewhere_does_not_call_them_lost() -> None:
+    hurt = (Hurt("20260102T030405Z-0123456789abcdef", "shop.orders", "all_1_1_0", PACK),)
+    treated = (Treatment(PACK, "is missing", "kept"),)
+    lines = text(RepairReport(True, 3, treated, ("20260102T030405Z-0123456789abcdef",), hurt))
+    assert "Cannot be restored, as far as it is not found elsewhere:" in lines
 
 
 def test_what_remains_is_named_with_what_to_do() -> None:

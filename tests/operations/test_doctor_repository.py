@@ -19,7 +19,8 @@ from coldhouse.operations.doctor import Diagnosis, DoctorOptions
 from coldhouse.operations.doctor_findings import Clock, Finding, Status
 from coldhouse.operations.proof import Proof, ProofRecord
 from coldhouse.operations.restore_note import RestoreNote
-from coldhouse.repository import KeyFile, Repository, intents, new_key_file, open_repository
+from coldhouse.repository import KeyFile, Repository, condemned, intents, names, new_key_file, open_repository
+from coldhouse.repository.collection import Collection
 from coldhouse.repository.intents import Declaration
 from coldhouse.storage.local import LocalStorage
 from tests.operations.histories import NOON, daily, snapshot
@@ -175,6 +176,12 @@ class TestLeftovers:
         assert name in found.message
         assert words in found.message
         assert found.hint
+
+    def test_a_prune_that_ended_left_nothing_unfinished(self, repository: Repository) -> None:
+        repository.storage.create("packs/aa/" + "aa" * 16, b"what nothing needs")
+        Collection(repository).run()
+        assert [condemned.is_closed(stored) for stored in repository.storage.list(names.CONDEMNED)] == [True]
+        assert self.left(repository).message == "nothing is left unfinished"
 
     def test_a_damaged_pin_is_found(self, repository: Repository, tmp_path: Path) -> None:
         (one,) = history = daily(1)

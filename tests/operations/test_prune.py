@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from coldhouse.errors import PruneRefused, StorageError, StorageFull
 from coldhouse.events import Event, Warned
+from coldhouse.model import TableName
 from coldhouse.operations import pin, proof, prune
 from coldhouse.operations.proof import ProofRecord
 from coldhouse.operations.prune import PruneOptions, PruneReport
+from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.repository import names, open_repository
 from coldhouse.repository.marking import mark
 from tests.repository.samples import PASSPHRASE, new_repository
@@ -221,3 +224,21 @@ def test_a_snapshot_that_is_read_keeps_what_it_needs_until_that_ends(kept: Kept)
 def test_limits_are_those_of_the_options() -> None:
     options = PruneOptions(dead_after=timedelta(hours=5), keep_unfinished=timedelta(days=3))
     assert (options.limits.dead_after, options.limits.keep_unfinished) == (timedelta(hours=5), timedelta(days=3))
+
+
+def test_what_a_restore_noted_goes_when_nobody_came_to_finish_it(kept: Kept) -> None:
+    repository = open_repository(kept.again(), PASSPHRASE)
+    begun, appending = RestoreNote(repository, "begun"), RestoreNote(repository, "appending")
+    for note in (begun, appending):
+        note.begin(frozenset({TableName("a", "b")}))
+    appending.add_appending(TableName("a", "log"), 7)
+    assert prune.prepare(repository, prune.PruneOptions()).notes == (), "a repeat may still need it"
+    at_once = prune.PruneOptions(keep_unfinished=timedelta())
+    with repository.reading("restore", [kept.made[1].id]):
+        assert prune.prepare(repository, at_once).notes == (), "one is at work"
+        plan = replace(prune.prepare(repository, at_once), notes=(("restore", "begun"),))
+        prune.run(repository, at_once, plan)
+        assert len(list(repository.notes("restore"))) == 2, "it was taken up since the plan was made"
+    assert prune.prepare(repository, at_once).notes == (("restore", "begun"),)
+    prune.run(repository, at_once)
+    assert [key for key, _ in repository.notes("restore")] == ["appending"], "without it a repeat would double rows"

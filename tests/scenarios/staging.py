@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -17,6 +19,7 @@ from coldhouse.errors import (
 )
 from coldhouse.operations import copy, forget, key, prune, verify
 from coldhouse.repository import Repository, open_repository
+from coldhouse.repository.condemned import is_closed
 from coldhouse.storage import Storage
 from tests.scenarios.conftest import CHEAP
 from tests.scenarios.world import PASSPHRASE, World
@@ -108,6 +111,13 @@ class Play:
         for id in repository.snapshot_ids():
             self.check_restores(repository, id, self.contents.get(id, self.now))
 
+    def check_nothing_left(self, stage: Stage, operation: Operation) -> None:
+        """In neither place anything is left that no prune finds."""
+        for store in (stage.main.inner, stage.other.inner):
+            if any(True for _ in store.list("config")):
+                apart = store is stage.other.inner and (operation.elsewhere or operation.act is init)
+                check_nothing_left(store, OTHER if apart else PASSPHRASE)
+
     def check_committed(self, stage: Stage, operation: Operation) -> None:
         """What was committed before is there, and whatever is visible is whole."""
         repository = opened(stage.main.inner)
@@ -182,6 +192,27 @@ def check_pruned(play: Play, stage: Stage) -> None:
     left = prune.prepare(repository, options)
     assert left.empty, left
     check_sound(repository)
+
+
+#: In a store of the tests all objects have one time: who is not heard of since is dead.
+AT_ONCE = timedelta(microseconds=-1)
+#: What may stay for good: all of it is said in FORMAT.md. Packs and manifests are needed, or a prune would delete them.
+KEPT = ("config", "keys/*", "rotations/*", "packs/*", "manifests/*", "snapshots/*", "condemned/*", "graves/*")
+#: Notes that are no leftovers: what is known of snapshots and packs, and those of the tests themselves.
+KEPT_NOTES = ("notes/proof/*", "notes/checked/*", "notes/pin/*", "notes/test/*")
+
+
+def check_nothing_left(store: Storage, passphrase: str = PASSPHRASE) -> None:
+    """What an operation left behind when it failed is gone after a prune, or a prune finds it, and nothing else is."""
+    repository = opened(store, passphrase)
+    options = prune.PruneOptions(max_unused=0, dead_after=AT_ONCE, keep_unfinished=AT_ONCE)
+    for _ in range(2):  # a list that had to wait is closed by the next one
+        prune.run(repository, options)
+    plan = prune.prepare(repository, options)
+    assert plan.empty, plan
+    left = [stored for stored in store.list("") if not any(fnmatchcase(stored.name, kept) for kept in KEPT)]
+    assert [stored.name for stored in left if not any(fnmatchcase(stored.name, kept) for kept in KEPT_NOTES)] == []
+    assert [stored.name for stored in store.list("condemned/") if not is_closed(stored)] == []
 
 
 def copy_alike(play: Play, stage: Stage) -> None:

@@ -13,7 +13,7 @@ import pytest
 from coldhouse import repository as repositories
 from coldhouse.errors import StorageError, StorageRefused
 from coldhouse.events import Event, Warned
-from coldhouse.operations import backup, verify
+from coldhouse.operations import backup, copy, verify
 from coldhouse.operations.proof import Level
 from coldhouse.repository import KeyFile, Repository, open_repository
 from coldhouse.storage import open_storage
@@ -27,6 +27,7 @@ from tests.support.gcs_stub import BUCKET, GcsStub, Trouble
 pytestmark = pytest.mark.timeout(600)
 
 MIB = 1 << 20
+OTHER = "another passphrase"
 WRITES = frozenset({"create", "put", "delete"})
 
 
@@ -210,8 +211,65 @@ def test_credentials_expire_during_a_backup_and_the_repeat_sends_the_rest(
         assert restored(here, "latest") == now
 
 
+@pytest.mark.long
+def test_credentials_expire_during_a_restore_and_the_repeat_goes_on(
+    world: World, gcs_stub: GcsStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first pack was read everything is refused."""
+    use_environment(monkeypatch, gcs_stub.environment)
+    fill(world, 72)
+    now = world.content()
+    copied = f"{world.db}_copy"
+    with repositories.init(open_storage(gcs_stub.new_url()), PASSPHRASE, kdf=CHEAP) as repository:
+        here = replace(world, repository=repository)
+        here.backup(compression="none")
+        expire_after(gcs_stub, repository, "GET", "packs/*")
+        with pytest.raises(StorageRefused, match="the credentials have expired"):
+            here.restore(renames=((world.db, copied),))
+        gcs_stub.state.troubles.clear()
+        assert here.restore(renames=((world.db, copied),)).complete
+        assert world.content(db=copied) == now
+        assert list(repository.notes("restore")) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize("how", ["objects", "anew"])
+def test_credentials_expire_during_a_copy_and_the_repeat_sends_the_rest(
+    world: World, gcs_stub: GcsStub, monkeypatch: pytest.MonkeyPatch, end: str, how: str
+) -> None:
+    use_environment(monkeypatch, gcs_stub.environment)
+    fill(world, 72)
+    now = world.content()
+    with repositories.init(open_storage(gcs_stub.new_url()), PASSPHRASE, kdf=CHEAP) as source:
+        snapshot = replace(world, repository=source).backup(compression="none").snapshot.id
+        elsewhere = open_storage(gcs_stub.new_url())
+        if how == "anew":
+            target = repositories.init(elsewhere, OTHER, kdf=CHEAP)
+        else:
+            target = copy.open_target(source, elsewhere, lambda: "", init_like=True)
+        with target:
+            if end == "source":
+                expire_after(gcs_stub, source, "GET", "packs/*")
+            else:
+                expire_after(gcs_stub, target, "PUT", "packs/*")
+            # The answer to a HEAD has no text that could say why.
+            with pytest.raises(StorageRefused, match=r"the credentials have expired|refused \(HTTP 401\)"):
+                copy.run(source, target, transfers=1)
+            gcs_stub.state.troubles.clear()
+            assert target.snapshot_ids() == []
+            assert copy.run(source, target, transfers=1).complete
+            assert restored(replace(world, repository=target), snapshot) == now
+            assert list(target.notes(copy.KIND)) == []
+
+
 def expire_after_first_checkpoint(stub: GcsStub, repository: Repository) -> None:
-    """From the first note of what is stored on, each request is refused, as when a token has expired."""
+    """From the first note of what is stored on, each request is refused."""
+    expire_after(stub, repository, "PUT", "notes/unfinished/*")
+
+
+def expire_after(stub: GcsStub, repository: Repository, last: str, name: str) -> None:
+    """From one request on each is refused, as when a token has expired: from the first of this method and name."""
     prefix = repository.url.partition(f"{BUCKET}/")[2]
 
     def expire() -> None:
@@ -220,8 +278,8 @@ def expire_after_first_checkpoint(stub: GcsStub, repository: Repository) -> None
             for method in ("PUT", "GET", "HEAD", "LIST", "DELETE")
         ]
 
-    # The note itself is still stored; the next request is the first one that is refused.
-    stub.state.troubles.append(Trouble("PUT", 0, effect=True, meanwhile=expire, key=f"{prefix}/notes/unfinished/*"))
+    # That one still takes effect, without an answer; the next request is the first one that is refused.
+    stub.state.troubles.append(Trouble(last, 0, effect=True, meanwhile=expire, key=f"{prefix}/{name}"))
 
 
 def test_a_user_sees_what_to_do_when_credentials_have_expired(

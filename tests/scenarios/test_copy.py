@@ -12,7 +12,7 @@ import pytest
 from coldhouse import repository as repositories
 from coldhouse.errors import NoRepository, RepositoryExists, StorageError, StorageFull, UsageError, WrongPassphrase
 from coldhouse.events import Event, Progress
-from coldhouse.operations import copy, prune, verify
+from coldhouse.operations import copy, forget, prune, verify
 from coldhouse.repository import Repository, open_repository
 from coldhouse.repository.names import FENCE
 from coldhouse.storage import Storage, open_storage
@@ -356,3 +356,52 @@ def test_a_copy_that_was_taken_for_dead_is_made_again(filled: World, other_store
     assert [one.status for one in report.snapshots] == ["there", "copied"]
     assert content_from(filled, open_repository(other_store, PASSPHRASE), second) == before
     assert not list(target.notes(copy.KIND))
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["after a repeat", "at once"])
+def test_what_was_forgotten_after_a_lost_answer_does_not_come_back(
+    filled: World, other_store: FaultyStorage, repeated: bool
+) -> None:
+    """The copy was done and did not know it: what it noted as begun is none of the next one's business."""
+    first, second = (snapshot.id for snapshot in filled.snapshots())
+    target = alike(filled, other_store)
+    other_store.inject(Fault(How.AFTER, "create", f"snapshots/{second}"))
+    with pytest.raises(StorageError, match="injected"):
+        copy.run(filled.repository, target)
+    assert target.snapshot_ids() == [first, second]
+    if repeated:
+        assert [one.status for one in copy.run(filled.repository, target).snapshots] == ["there", "there"]
+        assert not list(target.notes(copy.KIND))
+        target.forget([second])
+    else:
+        forget.execute(target, forget.prepare(target, forget.ForgetOptions(names=(second,))))
+
+    report = copy.run(filled.repository, target)
+
+    assert [one.status for one in report.snapshots] == ["there", "forgotten"]
+    assert target.snapshot_ids() == [first]
+
+
+def test_a_prune_takes_away_what_a_copy_noted_and_did(filled: World, other_store: FaultyStorage) -> None:
+    target = alike(filled, other_store)
+    first, second = (snapshot.id for snapshot in filled.snapshots())
+    copy.run(filled.repository, target, [first])
+    for id in (first, second):
+        target.put_note(copy.KIND, id, b"")
+    plan = prune.prepare(target, prune.PruneOptions())
+    assert plan.notes == ((copy.KIND, first),)
+    prune.run(target, prune.PruneOptions())
+    assert [id for id, _ in target.notes(copy.KIND)] == [second], "that one is still to be copied"
+
+
+def test_that_it_was_forgotten_there_is_known_as_long_as_its_fence_stands(
+    filled: World, other_store: FaultyStorage
+) -> None:
+    first, second = (snapshot.id for snapshot in filled.snapshots())
+    target = alike(filled, other_store)
+    copy.run(filled.repository, target)
+    target.forget([second])
+    assert bytes(other_store.get(f"snapshots/{second}")) == FENCE
+    other_store.delete([f"snapshots/{second}"])  # as a prune does it after 400 days
+    assert [one.status for one in copy.run(filled.repository, target).snapshots] == ["there", "copied"]
+    assert target.snapshot_ids() == [first, second]

@@ -103,6 +103,23 @@ def test_a_server_that_is_down(served: World) -> None:
     assert found["storage-create"].status is OK, "the repository is looked at all the same"
 
 
+def test_of_a_server_that_is_down_it_is_not_said_that_it_was_never_backed_up(served: World) -> None:
+    """Snapshots are known by the server's identity, which a server that is down does not tell."""
+    served.run(*SALES)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        down = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        found = examine(down, served.repository)["snapshot-age"]
+        assert (found.status, found.message) == (WARNING, "there is no snapshot of this source yet"), "nor of any other"
+        served.backup()
+        found = examine(down, served.repository)["snapshot-age"]
+        assert found.status is SKIPPED
+        assert "does not say which it is" in found.message
+    address = served.url.rpartition("@")[2]
+    by_url = examine(f"http://keeper:not-the-word@{address}", served.repository)["snapshot-age"]
+    assert by_url.status is OK, "a snapshot also notes at which URL it was taken"
+
+
 def test_a_wrong_password(served: World) -> None:
     address = served.url.rpartition("@")[2]
     found = examine(f"http://keeper:not-the-word@{address}")["connection"]

@@ -10,7 +10,7 @@ long one every call.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -96,6 +96,7 @@ def hit(play: Play, operation: Operation, kind: Kind, how: How, skip: int = 0) -
     if failed or lacking:
         operation.act(play, stage)
     operation.check(play, stage)
+    play.check_nothing_left(stage, operation)
     return stage
 
 
@@ -141,23 +142,48 @@ def test_a_store_that_is_slow_and_reads_twice(play: Play, name: str) -> None:
     operation.check(play, stage)
 
 
-@pytest.mark.parametrize(
+NO_MORE = pytest.mark.parametrize(
     "error", [StorageFull("It is full."), StorageRefused("It is read-only.")], ids=["full", "refused"]
 )
+
+
+@NO_MORE
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_store_that_takes_nothing_more(play: Play, name: str, error: StorageError) -> None:
     """From the first write of each kind on: the disk or the quota is full, or the right to write is taken away."""
-    operation = OPERATIONS[name]
-    verbs = ("create", "put") if isinstance(error, StorageFull) else ("create", "put", "delete")
+    writes = writes_of(play, OPERATIONS[name], error)
+    take_nothing_more(play, OPERATIONS[name], error, sorted(writes.index(kind) for kind in set(writes)))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@NO_MORE
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_store_that_takes_nothing_more_from_any_write_on(play: Play, name: str, error: StorageError) -> None:
+    take_nothing_more(play, OPERATIONS[name], error, range(len(writes_of(play, OPERATIONS[name], error))))
+
+
+def refused_by(error: StorageError) -> tuple[str, ...]:
+    return ("create", "put") if isinstance(error, StorageFull) else ("create", "put", "delete")
+
+
+def writes_of(play: Play, operation: Operation, error: StorageError) -> list[Kind]:
+    """The calls of an operation, in their order, that such a store refuses."""
     calm = play.stage(operation)
     operation.act(play, calm)
-    writes = [Kind.of(call) for call in calm.hit.calls if call.verb in verbs]
-    for first in sorted(writes.index(kind) for kind in set(writes)):
+    return [Kind.of(call) for call in calm.hit.calls if call.verb in refused_by(error)]
+
+
+def take_nothing_more(play: Play, operation: Operation, error: StorageError, places: Iterable[int]) -> None:
+    """Refuse every write from one of these on; the operation says so, nothing is lost, and a repeat succeeds."""
+    for first in places:
         stage = play.stage(operation)
+        refused: list[Kind] = []
         left = iter(range(first))
 
-        def refuse(call: Call, left: Iterator[int] = left) -> None:
-            if call.verb in verbs and next(left, None) is None:
+        def refuse(call: Call, left: Iterator[int] = left, refused: list[Kind] = refused) -> None:
+            if call.verb in refused_by(error) and next(left, None) is None:
+                refused.append(Kind.of(call))
                 raise error
 
         stage.hit.watch = refuse
@@ -168,10 +194,13 @@ def test_a_store_that_takes_nothing_more(play: Play, name: str, error: StorageEr
             failed = True
         stage.hit.watch = None
         play.check_committed(stage, operation)
-        assert failed or writes[first].name.startswith(("notes/", "intents/"))  # of which some are not worth a failure
+        assert refused
+        spared = all(kind.name.startswith(("notes/", "intents/")) for kind in refused)
+        assert failed or spared  # of which some are not worth a failure
         if failed:
             operation.act(play, stage)
         operation.check(play, stage)
+        play.check_nothing_left(stage, operation)
 
 
 @pytest.mark.parametrize("effect", [False, True], ids=["before any effect", "after it took effect"])

@@ -154,6 +154,16 @@ def test_from_a_copy_everything_is_healed(original: Original, filled: World, els
     assert filled.content() == original.content
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_does_not_call_lost_what_the_copy_has(filled: World, elsewhere: Storage, kind: str) -> None:
+    path = damaged_object(filled, kind)
+    report = repair.run(filled.repository, data=True, copy=elsewhere)
+    assert [one.action for one in report.treatments] == ["replaced"]
+    assert report.hurt == ()
+    assert {hurt.object for hurt in report.curable} == {str(path.relative_to(filled.repository.url))}
+    assert not report.healed
+
+
 def test_the_error_of_a_restore_says_how_one_object_is_taken_from_the_copy(
     original: Original, filled: World, elsewhere: Storage
 ) -> None:
@@ -215,6 +225,26 @@ def test_without_data_only_what_is_missing_or_of_another_size_is_found(filled: W
     assert repair.run(filled.repository).sound
     damaged_object(filled, "truncated pack")
     assert not repair.run(filled.repository).sound
+
+
+def test_without_data_what_a_verification_found_is_looked_at_again(
+    original: Original, filled: World, elsewhere: Storage
+) -> None:
+    path = damaged_object(filled, "flipped pack")
+    sound = next(pack for pack in packs(Path(original.world.repository.url)) if pack.name == path.name).read_bytes()
+    broken = path.read_bytes()
+    assert not clean(filled.repository)
+    name = str(path.relative_to(filled.repository.url))
+    report = repair.run(filled.repository)
+    assert [one.object for one in report.treatments] == [name]
+    assert [(hurt.table, hurt.part.partition("_")[0]) for hurt in report.hurt] == [(f"{filled.db}.t", "50")]
+
+    path.write_bytes(sound)
+    assert repair.run(filled.repository).sound, "what was found then need not be so any more"
+
+    path.write_bytes(broken)
+    assert repair.run(filled.repository, copy=elsewhere, dry_run=False).healed
+    assert clean(filled.repository)
 
 
 def test_a_sound_repository_stays_as_it_is(filled: World, elsewhere: Storage) -> None:

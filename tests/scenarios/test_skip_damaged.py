@@ -10,6 +10,7 @@ import pytest
 
 from coldhouse.errors import Corruption
 from coldhouse.operations import restore
+from coldhouse.operations.restore_plan import Share
 from coldhouse.repository import manifest_name
 from tests.scenarios.conftest import Clickhouse, play
 from tests.scenarios.damage import flip, flip_data_of, packs
@@ -42,6 +43,19 @@ def rows(world: World, partitions: set[str] | None = None) -> str:
     return world.ask(f"SELECT count(), sum(cityHash64(*)), groupBitXor(cityHash64(*)) FROM {{db}}.t WHERE {chosen}")
 
 
+def there(world: World, table: str) -> tuple[int, int]:
+    """How many parts and rows a table has now, by ClickHouse's own word."""
+    where = f"database = '{{db}}' AND table = '{table}' AND active"
+    parts, count = world.ask(f"SELECT count(), sum(rows) FROM system.parts WHERE {where}").split("\t")
+    return int(parts), int(count)
+
+
+def stored_in(world: World, table: str, partitions: set[str]) -> int:
+    """The bytes of the files of some partitions in the latest snapshot."""
+    parts = world.repository.parts(world.entry(table), partitions)
+    return sum(file.size for part in parts for file in part.files)
+
+
 def lost_parts(report: restore.RestoreReport, db: str) -> set[str]:
     """The partitions of the parts of ``t`` that the report names (part names begin with them)."""
     named = [re.match(rf"{db}\.t part (\w+?)_", text) for text in report.left_out]
@@ -68,8 +82,15 @@ def test_parts_in_a_damaged_frame_are_left_out_and_all_others_come_back(world: W
     assert rows(world) == rows(world, every - lost)
     assert {one: rows(world, {one}) for one in every - lost} == {one: before[one] for one in every - lost}
     assert {name: world.content_of(name) for name in ("other", "log")} == others
-    outcome = next(one for one in report.tables if one.name.table == "t")
-    assert outcome.rows_left_out == 500 * len(lost)
+    outcomes = {one.name.table: one for one in report.tables}
+    assert {name: one.status for name, one in outcomes.items()} == {
+        "t": "in part",
+        "other": "restored",
+        "log": "restored",
+    }
+    assert outcomes["t"].left_out.rows == 500 * len(lost)
+    assert outcomes["t"].brought == Share(*there(world, "t"), stored_in(world, "t", every - lost))
+    assert outcomes["other"].brought == Share(*there(world, "other"), world.entry("other").bytes)
 
 
 def test_without_a_pack_everything_that_lies_elsewhere_comes_back(world: World, folder_url: str) -> None:
@@ -97,6 +118,8 @@ def test_a_table_without_parts_is_left_out_whole_and_its_definition_comes_back(w
     assert len(report.left_out) == 1
     assert report.left_out[0].startswith(f"{world.db}.log all of it (")
     assert world.ask("SELECT count() FROM {db}.log") == "0"
+    (outcome,) = report.tables
+    assert (outcome.status, outcome.brought) == ("in part", Share())
 
 
 def test_a_lost_page_costs_its_partitions_and_a_lost_catalog_is_counted(world: World, folder_url: str) -> None:
@@ -111,6 +134,8 @@ def test_a_lost_page_costs_its_partitions_and_a_lost_catalog_is_counted(world: W
     assert [text for text in report.left_out if manifest_name(page.ref.id) in text]
     assert world.ask("SELECT count() FROM {db}.t") == "0"
     assert world.ask("SELECT count() FROM {db}.other") == "1000"
+    outcomes = {one.name.table: one for one in report.tables}
+    assert (outcomes["t"].status, outcomes["t"].brought) == ("in part", Share())
 
     (catalog,) = world.snapshots()[-1].catalog
     flip(Path(folder_url, manifest_name(catalog.id)))
@@ -133,7 +158,30 @@ def test_a_repeat_with_skip_damaged_goes_on_where_damage_ended_the_first_one(wor
     report = world.restore(skip_damaged=True)  # no --existing: what the first one made is its own
     assert not report.complete
     assert world.content_of("other") == other
-    assert {one.status for one in report.tables} == {"restored"}
+    assert {one.name.table: one.status for one in report.tables} == {
+        "t": "in part",
+        "other": "restored",
+        "log": "restored",
+    }
+
+
+@pytest.mark.long
+def test_of_a_partition_that_lost_one_of_its_pages_what_came_back_is_counted(world: World, folder_url: str) -> None:
+    world.run(
+        "CREATE TABLE {db}.t (id UInt64) ENGINE = MergeTree PARTITION BY id % 1 ORDER BY id "
+        "SETTINGS parts_to_delay_insert = 9999, parts_to_throw_insert = 9999",
+        "SYSTEM STOP MERGES {db}.t",
+        "INSERT INTO {db}.t SELECT number FROM numbers(1001) "
+        "SETTINGS max_block_size = 1, min_insert_block_size_rows = 1, min_insert_block_size_bytes = 1",
+    )
+    world.backup()
+    lost, *others = world.entry("t").pages
+    assert others
+    Path(folder_url, manifest_name(lost.ref.id)).unlink()
+    report = skipping(world, partitions=(("t", "0"),))
+    (outcome,) = report.tables
+    assert outcome.status == "in part"
+    assert outcome.brought.rows == sum(page.rows for page in others) == there(world, "t")[1]
 
 
 def test_nothing_is_left_out_of_a_sound_snapshot(world: World) -> None:

@@ -350,10 +350,10 @@ def _restored(report: RestoreReport) -> RestoreDocument:
             restored_from=str(outcome.name),
             action=outcome.action,
             status=outcome.status,
-            parts=outcome.parts,
-            bytes=outcome.bytes,
+            parts=outcome.brought.parts,
+            bytes=outcome.brought.bytes,
             rows_expected=outcome.rows,
-            rows_restored=outcome.rows - outcome.rows_left_out if outcome.status == "restored" else 0,
+            rows_restored=outcome.brought.rows if outcome.status in ("restored", "in part") else 0,
             note=outcome.note,
         )
         for outcome in report.tables
@@ -363,8 +363,8 @@ def _restored(report: RestoreReport) -> RestoreDocument:
         snapshot=report.snapshot.id,
         dry_run=report.dry_run,
         tables=tables,
-        rows=sum(outcome.rows - outcome.rows_left_out for outcome in moved),
-        bytes=sum(outcome.bytes for outcome in moved),
+        rows=sum(outcome.brought.rows for outcome in moved),
+        bytes=sum(outcome.brought.bytes for outcome in moved),
         seconds=round(report.seconds, 3),
         unfinished_mutations=[
             TableMutation(name.database, name.table, mutation.id, mutation.command)

@@ -69,7 +69,8 @@ def command(
         rules, keep_tag = {}, ()
     policy = keeping.policy(rules, keep_tag)
     zone, groups, tags = keeping.zone(time_zone), keeping.group_by(group_by), parsing.tags(tag)
-    require_answer(session, yes=yes, dry_run=dry_run)
+    if session.json:  # a program reads no plan: it is told at once
+        require_answer(session, yes=yes, dry_run=dry_run)
     session.repository_url()
     from coldhouse.cli import forget_output
     from coldhouse.operations import forget
@@ -93,8 +94,10 @@ def command(
             if session.json:
                 print_json(forget_output.document(forget.ForgetReport(plan, ()), dry_run=True))
             return REFUSED if plan.objections else DONE
-        if plan.ids and not plan.objections and not agreed(f"Forget {count(len(plan.ids), 'snapshot')}?", yes=yes):
-            raise click.Abort
+        if plan.ids and not plan.objections:
+            require_answer(session, yes=yes, dry_run=False)
+            if not agreed(f"Forget {count(len(plan.ids), 'snapshot')}?", yes=yes):
+                raise click.Abort
         report = forget.execute(repository, plan)
     if session.json:
         print_json(forget_output.document(report, dry_run=False))

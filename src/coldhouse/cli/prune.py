@@ -33,7 +33,8 @@ DONE = 0
     metavar="DURATION",
     default="14d",
     show_default=True,
-    help="Keep for so long what killed backups have stored, so that the next one need not send it again.",
+    help="Keep for so long what killed backups have stored, so that the next one need not send it again, and what "
+    "killed restores had begun.",
 )
 @click.option("--compression", metavar="HOW", default="auto", help="Of packs that are written anew, as for backup.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")

@@ -120,8 +120,8 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
 def restore_report(report: RestoreReport, target: str) -> list[str]:
     """What a restore did, or would do."""
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
-    rows = sum(outcome.rows - outcome.rows_left_out for outcome in moved)
-    amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(sum(outcome.bytes for outcome in moved))}"
+    rows, brought = sum(each.brought.rows for each in moved), sum(each.brought.bytes for each in moved)
+    amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(brought)}"
     if report.dry_run:
         heading = f"Dry run, nothing was changed. Snapshot {report.snapshot.id} would go to {target}: {amount}"
     else:
@@ -214,5 +214,6 @@ def _table_row(entry: TableEntry, snapshot_id: str) -> tuple[str, ...]:
 
 def _outcome_row(outcome: TableOutcome) -> tuple[str, ...]:
     origin = str(outcome.name) if outcome.name != outcome.target else ""
-    numbers = (f"{outcome.parts:,}", f"{outcome.rows:,}", size(outcome.bytes))
+    brought = outcome.brought
+    numbers = (f"{brought.parts:,}", f"{brought.rows:,}", size(brought.bytes))
     return (str(outcome.target), origin, outcome.action, *numbers, outcome.status, outcome.note)

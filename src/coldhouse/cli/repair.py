@@ -19,7 +19,11 @@ DONE, IN_PART, CORRUPTION = 0, 3, 20
     default="",
     help="Another store of the same repository (see copy --init-like): take what is damaged or missing from there.",
 )
-@click.option("--data", is_flag=True, help="Read and check every byte; without it, only what is there and manifests.")
+@click.option(
+    "--data",
+    is_flag=True,
+    help="Read and check every byte; without it, manifests, and packs that a verification found damaged.",
+)
 @click.option("--yes", is_flag=True, help="Do it. Without it, only say what is damaged and what would be done.")
 @options.bandwidth
 @options.repository

@@ -53,7 +53,9 @@ def document(report: RepairReport) -> RepairDocument:
         snapshots=report.snapshots,
         objects=[TreatedDocument(one.object, one.problem, one.action) for one in report.treatments],
         rebuilt=list(report.rebuilt),
-        damaged=[HurtDocument(hurt.snapshot, hurt.table, hurt.part, hurt.object) for hurt in report.hurt],
+        damaged=[
+            HurtDocument(hurt.snapshot, hurt.table, hurt.part, hurt.object) for hurt in (*report.curable, *report.hurt)
+        ],
     )
 
 
@@ -80,7 +82,13 @@ def text(report: RepairReport) -> list[str]:
             else "Snapshots that refer to the same files elsewhere now:",
             list(report.rebuilt),
         ),
-        *listed("Cannot be restored:", list(dict.fromkeys(map(_what, report.hurt)))),
+        *listed("Cannot be restored until then:", list(dict.fromkeys(map(_what, report.curable)))),
+        *listed(
+            "Cannot be restored, as far as it is not found elsewhere:"
+            if report.dry_run and report.rebuilt
+            else "Cannot be restored:",
+            list(dict.fromkeys(map(_what, report.hurt))),
+        ),
         *(_advice(snapshots) if report.hurt else []),
     ]
 

@@ -118,6 +118,9 @@ def run(
     if same and copy_keys(source.storage, target.storage):
         listener(Warned("keys that were added since the last copy open the copy from now on"))
     places = _places(target, ids, named=bool(snapshots))
+    for place in places:
+        if place.noted:  # else it would come back after somebody forgets it there
+            target.delete_note(KIND, place.id)
     with ExitStack() as stack:
         if any(place.name for place in places):
             # Before its objects are listed: what is there now stays, even if a prune finds that nothing needs it.
@@ -141,11 +144,15 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A snapshot, and the name that it gets at the target; empty if it is there, or was forgotten there."""
+    """A snapshot, and the name that it gets at the target; empty if it is there, or was forgotten there.
+
+    ``noted``: a copy that began it did not come to take back its note.
+    """
 
     id: str
     name: str
     forgotten: bool = False
+    noted: bool = False
 
 
 def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Place]:
@@ -160,7 +167,7 @@ def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Pla
     for id in ids:
         there = taken.get(id)
         if there is not None and there.standing:
-            places.append(_Place(id, ""))
+            places.append(_Place(id, "", noted=id in begun))
         elif there is not None and not named and id not in begun:
             places.append(_Place(id, "", forgotten=True))
         else:

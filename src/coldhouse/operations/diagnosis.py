@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -60,9 +60,20 @@ class Diagnosis:
 class Doctor:
     """Looks at all snapshots of a repository; pages that they share are read once."""
 
-    def __init__(self, repository: Repository, listener: Listener, known: Sequence[BadObject] = ()) -> None:
-        """``known`` are packs that were found to be damaged before, which need not be read to find it again."""
+    def __init__(
+        self,
+        repository: Repository,
+        listener: Listener,
+        *,
+        known: Sequence[BadObject] = (),
+        suspected: Collection[bytes] = (),
+    ) -> None:
+        """``known`` are packs that are damaged, which need not be read to find it again.
+
+        ``suspected`` are ids of packs that were found to be damaged at some time, and are read in any case.
+        """
         self._known = known
+        self._suspected = suspected
         self._repository = repository
         self._listener = listener
         self._sizes: dict[str, int] = {}
@@ -86,8 +97,10 @@ class Doctor:
         for bad in self._known:
             if isinstance(bad.ref, PackRef) and bad.ref.id in self._found.packs:
                 self._bad(bad)
-        if data:
-            self._read_packs()
+        refs = [ref for ref in self._found.packs.values() if data or ref.id in self._suspected]
+        if refs:
+            self._listener(Phase("reading all packs" if data else "reading packs that were found damaged before"))
+            self._read_packs([ref for ref in refs if not self._found.bad(pack_name(ref.id))])
         if any(name.startswith("packs/") for name in self._found.objects):
             self._find_parts(snapshots)
         return self._found
@@ -141,9 +154,7 @@ class Doctor:
         elif found != size:
             self._bad(BadObject(name, f"has {found:,} bytes instead of {size:,}", there=True, ref=ref))
 
-    def _read_packs(self) -> None:
-        self._listener(Phase("reading all packs"))
-        refs = [ref for ref in self._found.packs.values() if not self._found.bad(pack_name(ref.id))]
+    def _read_packs(self, refs: Sequence[PackRef]) -> None:
         total, done = sum(ref.size for ref in refs), 0
         with ThreadPoolExecutor(_READING, "repair") as pool:
             for ref, problem in zip(refs, pool.map(self._check_pack, refs), strict=True):

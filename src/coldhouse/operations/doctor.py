@@ -129,8 +129,9 @@ def _repository(repository: Repository, source: Source | None, options: DoctorOp
     yield tried("keys", partial(doctor_repository.keys, repository))
     yield from doctor_storage.examine(repository.storage, now, write_only=repository.write_only)
     yield tried("free-space", partial(_free_space, repository))
-    whose = source.identity if source is not None else options.source
-    yield tried("snapshot-age", partial(doctor_repository.newest_snapshot, repository, whose, options.max_age, now))
+    whose, identified = (source.identity, True) if source is not None else (options.source, not options.source)
+    newest = partial(doctor_repository.newest_snapshot, repository, whose, options.max_age, now, identified=identified)
+    yield tried("snapshot-age", newest)
     yield tried("proof-age", partial(doctor_repository.last_proof, repository, options.max_proof_age, now))
     yield tried("repository-leftovers", partial(doctor_repository.leftovers, repository, now))
     if source is not None:

@@ -13,7 +13,7 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import data_paths, same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
-from coldhouse.repository import Repository, names, owners
+from coldhouse.repository import Repository, condemned, names, owners
 from coldhouse.repository.collection import DEAD_AFTER
 from coldhouse.repository.crypto import NEWER_KEY
 from coldhouse.repository.names import QUARANTINE
@@ -61,14 +61,20 @@ def _old_key(repository: Repository) -> Finding:
     return Finding("keys", Status.CRITICAL, f"{message}: it cannot read what was backed up since", NEWER_KEY)
 
 
-def newest_snapshot(repository: Repository, source: str, max_age: timedelta, now: Clock) -> Finding:
+def newest_snapshot(
+    repository: Repository, source: str, max_age: timedelta, now: Clock, *, identified: bool = True
+) -> Finding:
     """How old the newest snapshot is: of a ``source`` (its identity or URL), or of any if none is given.
+
+    Of a source that could not be ``identified`` only the URL is known, and it may have been backed up by another.
 
     Raises Corruption where a snapshot that is newer than those cannot be read.
     """
     check = "snapshot-age"
     whose = " of this source" if source and not repository.write_only else ""
     begun = _newest(repository, "" if repository.write_only else source)
+    if begun is None and not identified and repository.snapshot_ids():
+        return Finding(check, Status.SKIPPED, "the source does not say which it is, and no snapshot is of its URL")
     if begun is None:
         return Finding(check, Status.WARNING, f"there is no snapshot{whose} yet", "coldhouse backup takes one")
     age = now() - begun[1]
@@ -149,7 +155,7 @@ def _of_collections(storage: Storage, now: datetime) -> Iterator[str]:
     silent = sum(now - last > DEAD_AFTER for last in heard.values())
     if silent:
         yield f"what {_some(silent, 'command')} announced and then died: coldhouse prune takes it away"
-    if any(True for _ in storage.list(names.CONDEMNED)):
+    if any(not condemned.is_closed(stored) for stored in storage.list(names.CONDEMNED)):
         yield "a prune under way, or one that waits for others or was interrupted: the next one goes on with it"
     if any(True for _ in storage.list(QUARANTINE)):
         yield f"damaged objects that coldhouse repair has set aside below {QUARANTINE}"

@@ -166,9 +166,9 @@ class Drill:
 
     def _count(self, report: RestoreReport) -> None:
         self._findings.checked += Checked(
-            bytes=sum(outcome.bytes for outcome in report.tables),
-            parts=sum(outcome.parts for outcome in report.tables),
-            rows=sum(outcome.rows for outcome in report.tables),
+            bytes=sum(outcome.brought.bytes for outcome in report.tables),
+            parts=sum(outcome.brought.parts for outcome in report.tables),
+            rows=sum(outcome.brought.rows for outcome in report.tables),
         )
 
     # ------------------------------------------------------------------------------------------------ checking, asking

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, tzinfo
 
 from coldhouse.errors import Corruption, ForgetRefused, NoSuchSnapshot, UsageError
 from coldhouse.model import Snapshot
-from coldhouse.operations import pin, proof, retention, snapshots
+from coldhouse.operations import copy, pin, proof, retention, snapshots
 from coldhouse.operations.calendar import Calendar
 from coldhouse.operations.retention import GroupBy, Known, Objection, Policy, RetentionPlan, Tags
 from coldhouse.repository import Repository
+from coldhouse.repository.names import note_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,16 @@ def execute(repository: Repository, plan: ForgetPlan) -> ForgetReport:
             hint="something else works on this repository; look at it, and run the command again",
         )
     if going:
+        _take_back_copying(repository, going)
         repository.forget(going)
     return ForgetReport(plan, going, spared)
+
+
+def _take_back_copying(repository: Repository, going: Sequence[str]) -> None:
+    """A copy that did not come to say that it was done would bring back what is forgotten now."""
+    if any(True for _ in repository.storage.list(note_folder(copy.KIND))):
+        for snapshot_id in going:
+            repository.delete_note(copy.KIND, snapshot_id)
 
 
 def _read_all(repository: Repository) -> tuple[list[Snapshot], tuple[str, ...]]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from coldhouse.errors import Corruption, StorageFull
 from coldhouse.events import Listener, Phase, Progress, Warned, silent
-from coldhouse.operations import pin, proof
-from coldhouse.repository import Repository
+from coldhouse.operations import copy, pin, proof, restore_note
+from coldhouse.repository import IMPOSSIBLE, Repository
 from coldhouse.repository.collection import DEAD_AFTER, KEEP_UNFINISHED, Collected, Collection, Limits, Survey, Tally
+from coldhouse.repository.owners import read_owners
 from coldhouse.repository.rewrite_plan import RewritePlan
 from coldhouse.repository.rewriting import RewriteSettings, Rewritten, plan_rewriting, rewrite
 
@@ -31,7 +34,7 @@ class PruneOptions:
     """How to prune. ``max_unused``: percent; with 100 nothing is written anew. ``compression`` as for a backup.
 
     ``dead_after``: how long a writer may be silent and count as alive; ``keep_unfinished``: how long what killed
-    backups stored is kept for the next one.
+    backups stored, and what killed restores had begun, is kept for the next one.
     """
 
     max_unused: float = MAX_UNUSED
@@ -80,7 +83,8 @@ def prepare(repository: Repository, options: PruneOptions, listener: Listener = 
     survey = Collection(repository, options.limits).survey()
     listener(Phase("looking for packs that are mostly unused"))
     rewriting = plan_rewriting(repository, survey.marks, options.max_unused)
-    return PrunePlan(survey, rewriting, tuple(_orphaned_notes(repository)))
+    notes = (*_orphaned_notes(repository), *_given_up(repository, options.keep_unfinished))
+    return PrunePlan(survey, rewriting, notes)
 
 
 def run(
@@ -95,8 +99,10 @@ def run(
     rewritten = _rewrite(repository, plan.rewrite, options, listener)
     listener(Phase("deleting what no snapshot needs"))
     collected = Collection(repository, options.limits).run()
+    still = frozenset(_given_up(repository, options.keep_unfinished))  # one may have been taken up meanwhile
     for kind, key in plan.notes:
-        repository.delete_note(kind, key)
+        if kind != restore_note.KIND or (kind, key) in still:
+            repository.delete_note(kind, key)
     leftovers = repository.storage.remove_leftovers(options.dead_after.total_seconds())
     return PruneReport(rewritten, collected, len(plan.notes), leftovers, time.monotonic() - began)
 
@@ -125,13 +131,40 @@ def _rewrite(repository: Repository, plan: RewritePlan, options: PruneOptions, l
 def _orphaned_notes(repository: Repository) -> Iterator[tuple[str, str]]:
     """The notes of snapshots that are gone, as (kind, key); those of one that was set aside stay.
 
+    Of a copy, which notes what it has begun, those of snapshots that are there.
+
     Notes are listed first: what is noted now belongs to a snapshot that is there now, or was before.
     """
     noted = [(kind, key) for kind in _BESIDE_SNAPSHOTS for key in _keys(repository, kind)]
+    copying = _keys(repository, copy.KIND)
     known = {*repository.snapshot_ids(), *repository.snapshot_ids()}  # who is revised while he is listed is in one
+    yield from ((copy.KIND, key) for key in copying if key in known)
     aside = (stored.name.rpartition("/")[2].partition(".")[0] for stored in repository.storage.list("quarantine/"))
     known.update(aside)
-    return (each for each in noted if each[1] not in known)
+    yield from (each for each in noted if each[1] not in known)
+
+
+def _given_up(repository: Repository, keep: timedelta) -> Iterator[tuple[str, str]]:
+    """The notes of restores that began so long ago and are not at work; a repeat finds its tables there, and refuses.
+
+    One that has begun to append stays: without its note a repeat would double rows.
+    """
+    noted = _begun(repository)
+    owners = read_owners(repository.storage) if noted else []
+    if any(owner.says is None or owner.says.kind == restore_note.KIND for owner in owners):
+        return
+    now = datetime.now(UTC)
+    for key, note in noted:
+        if now - note.started > keep and not (note.staged or note.appending):
+            yield restore_note.KIND, key
+
+
+def _begun(repository: Repository) -> list[tuple[str, restore_note.Note]]:
+    try:
+        notes = list(repository.notes(restore_note.KIND))
+        return [(key, msgspec.msgpack.decode(data, type=restore_note.Note)) for key, data in notes]
+    except (Corruption, *IMPOSSIBLE):
+        return []
 
 
 def _keys(repository: Repository, kind: str) -> list[str]:

@@ -40,9 +40,10 @@ class Treatment:
 class RepairReport:
     """What was found and done.
 
-    ``hurt``: what snapshots cannot give back; after a repair, what they still cannot. ``remaining`` are the objects
-    that are still damaged or missing, as far as snapshots need them; ``rebuilt`` are the snapshots whose manifests
-    refer now (in a dry run: would refer) to other packs that hold the same files.
+    ``hurt``: what snapshots cannot give back; after a repair, what they still cannot. ``curable``: what a dry run found
+    besides, and would give back from the copy. ``remaining`` are the objects that are still damaged or missing, as far
+    as snapshots need them; ``rebuilt`` are the snapshots whose manifests refer now (in a dry run: would refer) to other
+    packs that hold the same files.
     """
 
     dry_run: bool
@@ -51,6 +52,7 @@ class RepairReport:
     rebuilt: tuple[str, ...]
     hurt: tuple[Hurt, ...]
     remaining: tuple[str, ...] = ()
+    curable: tuple[Hurt, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -75,7 +77,7 @@ def run(
 
     Args:
         repository: what to repair.
-        data: read every pack, not only listings and manifests.
+        data: read every pack, not only listings, manifests and the packs that a verification found damaged.
         copy: another store of the same repository, from which objects are taken.
         dry_run: change nothing; say what would be done.
         listener: is told of the progress.
@@ -92,12 +94,13 @@ def run(
 def _repair(
     repository: Repository, replica: Repository | None, *, data: bool, dry_run: bool, listener: Listener
 ) -> RepairReport:
-    found = Doctor(repository, listener).look(data=data)
+    found = Doctor(repository, listener, suspected=broken.read(repository).damaged).look(data=data)
     if dry_run:
         treatments = tuple(_plan(repository, replica, bad) for bad in found.objects.values())
         rest = _without(found, {one.object for one in treatments if one.action == "replaced"})
         rebuilt = rebuild.plan(repository, rest, listener).ids if rest.hurt else ()
-        return RepairReport(True, found.snapshots, treatments, rebuilt, tuple(found.hurt))
+        curable = tuple(hurt for hurt in found.hurt if hurt not in rest.hurt)
+        return RepairReport(True, found.snapshots, treatments, rebuilt, tuple(rest.hurt), curable=curable)
     listener(Phase("repairing"))
     treatments = tuple(_treat(repository, replica, bad) for bad in found.objects.values())
     repository.storage.sync()

@@ -38,8 +38,8 @@ from coldhouse.operations.restore_estimate import (
 from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.operations.restore_plan import (
     Existing,
-    PartitionShare,
     RestorePlan,
+    Share,
     TableOutcome,
     TableStep,
     choose,
@@ -326,7 +326,7 @@ class _Restore:
     def _policies(self) -> frozenset[str]:
         return inspect.storage_policies(self._target)
 
-    def _share(self, entry: TableEntry, partitions: frozenset[str]) -> tuple[frozenset[str], PartitionShare]:
+    def _share(self, entry: TableEntry, partitions: frozenset[str]) -> tuple[frozenset[str], Share]:
         """How much the partitions of a table hold. Raises UsageError for one that the snapshot does not have."""
         parts = list((self._survivors or self._repository).parts(entry, partitions))
         missing = partitions - {part.state.partition for part in parts}
@@ -339,7 +339,7 @@ class _Restore:
                 else "the table was empty",
             )
         size = sum(file.size for part in parts for file in part.files)
-        return partitions, PartitionShare(len(parts), sum(part.state.rows for part in parts), size)
+        return partitions, Share(len(parts), sum(part.state.rows for part in parts), size)
 
     def _stop_leftovers(self) -> None:
         """A run of this restore that was killed may have left its statement running in the server."""

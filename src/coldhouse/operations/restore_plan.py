@@ -19,19 +19,24 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionShare:
-    """What some partitions of a table hold: parts, rows, bytes."""
+class Share:
+    """Some of a table: so many parts, rows, bytes."""
 
-    parts: int
-    rows: int
-    bytes: int
+    parts: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Share) -> Share:
+        """Both together."""
+        return Share(self.parts + other.parts, self.rows + other.rows, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class TableOutcome:
-    """What happened (or would happen) to one table; ``status`` is planned, restored or skipped.
+    """What happened (or would happen) to one table; ``status`` is planned, restored, in part or skipped.
 
-    ``rows`` are those of the snapshot; ``rows_left_out`` of them were in parts that were damaged at the source.
+    ``rows``, ``bytes`` and ``parts`` are those of the snapshot; of these, ``left_out`` was damaged, at the source or
+    since.
     """
 
     name: TableName
@@ -42,7 +47,13 @@ class TableOutcome:
     parts: int
     status: str
     note: str = ""
-    rows_left_out: int = 0
+    left_out: Share = Share()
+
+    @property
+    def brought(self) -> Share:
+        """What came back, or would: all but what was left out."""
+        out = self.left_out
+        return Share(self.parts - out.parts, self.rows - out.rows, self.bytes - out.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,7 @@ def plan_restore(
     renaming: Renaming,
     there: Collection[TableName],
     existing: Existing,
-    shares: Mapping[TableName, tuple[frozenset[str], PartitionShare]],
+    shares: Mapping[TableName, tuple[frozenset[str], Share]],
     *,
     schema_only: bool = False,
     ours: Collection[TableName] = (),
@@ -166,9 +177,9 @@ def plan_restore(
     for entry in creation_order(tables):
         target = renaming.of(entry.name)
         action: Action = "create" if target not in conflicting or existing == "fail" else existing
-        partitions, share = shares.get(entry.name, (None, PartitionShare(entry.parts, entry.rows, entry.bytes)))
+        partitions, share = shares.get(entry.name, (None, Share(entry.parts, entry.rows, entry.bytes)))
         if schema_only or entry.kind is TableKind.DEFINITION:
-            share = PartitionShare(0, 0, 0)
+            share = Share(0, 0, 0)
         steps.append(TableStep(entry, target, action, partitions, share.parts, share.rows, share.bytes))
     return RestorePlan(
         _databases(chosen, steps, renaming, {name.database for name in there if not name.table}), tuple(steps)

@@ -10,6 +10,7 @@ from coldhouse.cityhash import file_hash
 from coldhouse.clickhouse import document, layout
 from coldhouse.gateway import AtHand, Served
 from coldhouse.model import Buffer, Extent, FileEntry, TableEntry
+from coldhouse.operations.restore_plan import Share
 from coldhouse.operations.survivors import unreadable_files
 from coldhouse.repository import PackReader, Page
 
@@ -89,7 +90,7 @@ class RestoreSource:
         self._starts: list[int] = []
         self.left_out: list[str] = []
         self.rows = 0
-        self.rows_left_out = 0
+        self.share_left_out = Share()
         self.rows_known = True
         total = 0
         for page in self._pages:
@@ -135,7 +136,8 @@ class RestoreSource:
                 if damaged:
                     which = f"part {part.state.name}" if part.state.name else "all of it"
                     self.left_out.append(f"{self._entry.name} {which} ({', '.join(damaged)})")
-                    self.rows_left_out += part.state.rows
+                    size = sum(file.size for file in part.files)
+                    self.share_left_out += Share(bool(part.state.name), part.state.rows, size)
                     continue
                 self.rows += part.state.rows
                 # TinyLog writes no row count, neither into its files nor into the system tables.

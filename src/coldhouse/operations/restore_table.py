@@ -27,7 +27,7 @@ from coldhouse.gateway import Gateway, ServeSession
 from coldhouse.model import PageRef, TableEntry, TableKind, TableName
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_note import RestoreNote
-from coldhouse.operations.restore_plan import TableOutcome, TableStep
+from coldhouse.operations.restore_plan import Share, TableOutcome, TableStep
 from coldhouse.operations.restore_source import RestoreSource
 from coldhouse.operations.survivors import Survivors
 from coldhouse.operations.watching import run_to_end
@@ -63,20 +63,22 @@ class TableRestore:
         self.left_out: list[str] = []
         self.bytes_done = 0
         self.served = 0
-        self._rows_left_out = 0
+        self._left_out = Share()
+        self._in_part = False
 
     def run(self, step: TableStep) -> TableOutcome:
         """Do what the step says. Raises RestoreFailed, Corruption, SourceError, Interrupted."""
         if step.action == "skip":
             return step.outcome("skipped", "it is already there")
-        self._rows_left_out = 0
+        self._left_out, self._in_part = Share(), False
         if step.action == "replace":
             remark = self._replace(step)
         elif step.action == "append":
             remark = self._append(step)
         else:
             remark = self._create(step)
-        return replace(step.outcome("restored", remark), rows_left_out=self._rows_left_out)
+        status = "in part" if self._in_part else "restored"
+        return replace(step.outcome(status, remark), left_out=self._left_out)
 
     def _create(self, step: TableStep) -> str:
         """Restore a table that was not there when this restore first began."""
@@ -194,7 +196,8 @@ class TableRestore:
             place.gateway.close(address)
         self.served += served.sent_bytes
         self.left_out += source.left_out
-        self._rows_left_out += source.rows_left_out
+        self._in_part |= bool(source.left_out)
+        self._left_out += source.share_left_out
         self._compare(step.entry, into, source, before)
 
     def _statement(self, step: TableStep, request: RestoreRequest, served: ServeSession) -> None:
@@ -238,8 +241,10 @@ class TableRestore:
         page = self._place.repository.page(ref) if survivors is None else survivors.page(ref, step.entry.name)
         if page is not None:
             yield page
-        else:
-            self._rows_left_out += ref.rows
+            return
+        self._in_part = True
+        if step.partitions is None:  # else the plan, which was made by reading, does not count the page
+            self._left_out += Share(ref.parts if step.entry.parts else 0, ref.rows, ref.bytes)
 
     def _elements(self, step: TableStep, into: TableName) -> tuple[tuple[RestoreElement, ...], list[TableEntry]]:
         """What RESTORE is told to restore, and the other tables whose definitions must be served with it.

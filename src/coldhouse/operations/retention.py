@@ -108,7 +108,7 @@ def plan(
     """Decide by a policy. Raises UsageError for a policy that keeps nothing."""
     if policy.empty:
         raise UsageError(
-            "the policy keeps no snapshot at all",
+            "no rule is given, or none but 0: such a policy keeps no snapshot at all",
             hint="say what to keep, for example --keep-last 7 --keep-weekly 8 --keep-monthly 24, or name snapshots",
         )
     groups = []
