@@ -52,6 +52,10 @@ class Coldhouse:
         """List the snapshots."""
         return self._measured("snapshots", "--repo", place)
 
+    def show(self, place: str) -> Run:
+        """Open the repository, and say what is in the newest snapshot."""
+        return self._measured("show", "latest", "--repo", place)
+
     def help(self) -> Run:
         """Print the help."""
         return self._measured("--help")

@@ -30,7 +30,7 @@ class Report:
     @property
     def verdicts(self) -> list[Verdict]:
         """The bars that could be judged."""
-        return judge(BARS, self.measured)
+        return judge(BARS, self.measured, self.machine.cores)
 
 
 def as_text(report: Report) -> str:
@@ -50,7 +50,8 @@ def write_json(report: Report, path: Path) -> None:
     """Keep every run and every verdict."""
     path.parent.mkdir(parents=True, exist_ok=True)
     verdicts = [
-        {"key": each.bar.key, "ours": each.ours, "peer": each.peer, "value": each.value, "holds": each.holds}
+        {"key": each.bar.key, "ours": each.ours, "peer": each.peer, "value": each.value, "floor": each.floor}
+        | {"holds": each.holds}
         for each in report.verdicts
     ]
     path.write_text(json.dumps(asdict(report) | {"verdicts": verdicts}, indent=1) + "\n")

@@ -21,7 +21,7 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
             _figure(verdict.bar.kind, verdict.peer) if verdict.bar.peer else "-",
             _value(verdict),
             verdict.bar.text,
-            "yes" if verdict.holds else "NO",
+            "yes" if verdict.holds else f"NO{_why(verdict)}",
         )
         for verdict in verdicts
     ]
@@ -59,6 +59,16 @@ def _run_row(series: Series) -> tuple[str, ...]:
         f"{stored:,.0f}" if stored else "-",
         f"{objects:,.0f}" if objects else "-",
     )
+
+
+def _why(verdict: Verdict) -> str:
+    """How far it could go at the best, by what was measured in the same run."""
+    if not verdict.floor:
+        return ""
+    best = verdict.peer / verdict.floor
+    if verdict.bar.start:
+        return f"; {best:.1f} at most, as starting and opening the repository alone takes {verdict.floor:.2f} s"
+    return f"; {best:.1f} at most, as the other processes alone keep all cores for {verdict.floor:.1f} s"
 
 
 def _spread(spread: Spread) -> str:

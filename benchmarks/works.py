@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.bars import START
 from benchmarks.contenders import RESTIC_MODES, Coldhouse, Native, Restic, copy, has_restic, interpreter
 from benchmarks.figures import Run
 from benchmarks.many_snapshots import make_in_child
@@ -77,7 +78,11 @@ def _nothing_changed(stage: Stage) -> Turns:
     place = coldhouse.new_repository()
     coldhouse.backup(place)
     base, _ = native.backup()
-    return {"coldhouse": lambda _: coldhouse.backup(place), "native": lambda _: native.backup(base)[1]}
+    return {
+        "coldhouse": lambda _: coldhouse.backup(place),
+        "native": lambda _: native.backup(base)[1],
+        START: lambda _: coldhouse.show(place),
+    }
 
 
 def _partition_changed(stage: Stage) -> Turns:
@@ -87,7 +92,7 @@ def _partition_changed(stage: Stage) -> Turns:
         stage.engine.query(change_a_partition(number))
         return turns["coldhouse"](number)
 
-    return {"coldhouse": coldhouse, "native": turns["native"]}
+    return {**turns, "coldhouse": coldhouse}
 
 
 def _slow_stores(stage: Stage) -> Turns:

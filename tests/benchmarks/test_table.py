@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,21 @@ def test_the_table_says_figures_ratio_bar_and_verdict() -> None:
     assert text_table(("a", "b"), [("1", "22")]) == "a  b\n1  22"
     assert markdown_table(("a", "b"), [("1", "22")]) == "| a | b |\n| --- | --- |\n| 1 | 22 |"
     assert len(HEADINGS) == len(row)
+
+
+def test_a_bar_that_does_not_hold_says_how_far_it_could_go() -> None:
+    busy = (ProcessUse("coldhouse", 5.0), ProcessUse("clickhouse", 1.5), ProcessUse("seaweedfs", 0.1))
+    measured = [
+        Series("work", "ours", [Run(3.0, busy)]),
+        series("peer", 2.0),
+        series("start", 0.5),
+    ]
+    [row] = verdict_rows(judge([FASTER], measured, cores=2))
+    assert row[-1] == "NO; 2.5 at most, as the other processes alone keep all cores for 0.8 s"
+    begun = replace(FASTER, start="start")
+    [row] = verdict_rows(judge([begun], measured, cores=8))
+    assert row[-1] == "NO; 4.0 at most, as starting and opening the repository alone takes 0.50 s"
+    assert verdict_rows(judge([FASTER], measured))[0][-1] == "NO"
 
 
 def test_the_runs_show_every_process_and_the_spread() -> None:
