@@ -12,7 +12,7 @@ from benchmarks.scale.invented import DATABASE, Invented, InventedDelivery, Pret
 from coldhouse import repository as repositories
 from coldhouse.clickhouse import DatabaseState, Selection
 from coldhouse.model import Snapshot, SourceInfo, TableName
-from coldhouse.operations import pin, show, snapshots
+from coldhouse.operations import pin, prune, show, snapshots
 from coldhouse.operations.backup_plan import batches, plan_table
 from coldhouse.operations.history import History
 from coldhouse.operations.recording import Recorder, account
@@ -29,6 +29,7 @@ FIRST = "first snapshot"
 UNCHANGED = "increment, nothing changed"
 RECENT = "increment, 2 % changed, last partitions"
 ONE_PARTITION = "plan the restore of one partition"
+LAST_CHANGE = "every partition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +108,27 @@ def restore_plan(place: Place) -> Measured:
     return _timed(place, "nothing", work)
 
 
+def pruning(place: Place) -> Measured:
+    """Walk from the snapshot that is left, and delete what the increments stored that were taken away again."""
+
+    def work(repository: Repository) -> None:
+        report = prune.run(repository, prune.PruneOptions(max_unused=100))  # invented packs cannot be written anew
+        if not report.collected.deleted.packs or not report.collected.deleted.manifests:
+            raise AssertionError(f"nothing was found to delete: {report}")
+
+    return _timed(place, LAST_CHANGE, work)
+
+
 WORKS: dict[str, Callable[[Place], Measured]] = {
     FIRST: build,
     UNCHANGED: lambda place: increment(place, "nothing"),
     RECENT: lambda place: increment(place, "last partitions"),
     "increment, 2 % changed, every 50th partition": lambda place: increment(place, "every 50th partition"),
-    "increment, 2 % changed, a part of every partition": lambda place: increment(place, "every partition"),
+    "increment, 2 % changed, a part of every partition": lambda place: increment(place, LAST_CHANGE),
     "list the snapshots": listing,
     "show the snapshot": showing,
     ONE_PARTITION: restore_plan,
+    "prune": pruning,
 }
 
 
