@@ -253,7 +253,7 @@ def test_one_flipped_bit_anywhere_is_always_found_by_data(
 ) -> None:
     stored = made[0]
     before = dict(stored.storage.objects)
-    names = stored.names("packs/") + stored.names("manifests/") + stored.names("snapshots/")
+    names = [name for folder in ("packs/", "manifests/", "snapshots/", "keys/") for name in stored.names(folder)]
     name = names[pick % len(names)]
     try:
         stored.flip(name, at % len(before[name]), bit)
