@@ -10,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coldhouse.errors import Corruption
 from coldhouse.model import Snapshot
 from coldhouse.operations import broken
 from coldhouse.operations.proof import Level, ProofRecord, known
 from coldhouse.operations.verify import Problem, VerifyOptions
-from coldhouse.repository import PackSettings, id_of
+from coldhouse.repository import PackSettings, id_of, open_repository
 from tests.operations.stored import Stored
+from tests.repository.samples import PASSPHRASE
 
 STRUCTURE = VerifyOptions(level="structure")
 DATA = VerifyOptions(level="data")
@@ -241,6 +243,14 @@ def test_damage_in_the_frame_that_both_snapshots_need_concerns_both() -> None:
     stored, name = two_that_share_a_pack()
     stored.flip(name, 1000)
     assert [report.ok for report in stored.verify(DATA)] == [False, False]
+
+
+@pytest.mark.parametrize("at", [0, 30, -1], ids=["first", "inside", "middle"])
+def test_a_damaged_config_is_found_before_anything_is_verified(stored: Stored, at: int) -> None:
+    stored.flip("config", at)
+    with pytest.raises(Corruption) as caught:
+        open_repository(stored.storage, PASSPHRASE)
+    assert (caught.value.object_name, caught.value.exit_status) == ("config", 20)
 
 
 # ------------------------------------------------------------------------------------------------------------ property
