@@ -11,8 +11,11 @@ import pytest
 
 from coldhouse.errors import BackupFailed, Corruption
 from coldhouse.operations import show
+from tests.scenarios.conftest import ALSO_OLD
 from tests.scenarios.damage import flip, packs, source_file
 from tests.scenarios.world import World
+
+pytestmark = ALSO_OLD
 
 #: Lightweight updates need to know each row's block and place.
 PATCHABLE = (
