@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coldhouse.cli import cost_output
-from coldhouse.cli.output import count, duration, facts, listed, local, size, table
+from coldhouse.cli.output import count, duration, facts, listed, local, printable, size, table
 from coldhouse.model import Accounting, Snapshot, TableEntry
 
 if TYPE_CHECKING:
@@ -48,14 +49,38 @@ def backup_receipt(receipt: BackupReceipt) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which snapshots a list is of: those of a ``source`` with some ``tags``; by default all."""
+
+    source: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        of = f" of {self.source}" if self.source else ""
+        tagged = f" tagged {' '.join(f'{key}={value}' for key, value in self.tags)}" if self.tags else ""
+        return of + tagged
+
+
+#: The source is often set for good in the environment, where one forgets it.
+_ALL_SOURCES = "--source '' lists those of all sources."
+
+
 def snapshot_list(
     snapshots: Sequence[Snapshot],
     proofs: Mapping[str, ProofRecord] | None = None,
     pins: Mapping[str, Pin] | None = None,
+    *,
+    which: Which | None = None,
+    others: Sequence[Snapshot] = (),
 ) -> list[str]:
-    """A line for each snapshot, newest last; ``proofs`` and ``pins`` are what is known of each by its id."""
+    """A line for each snapshot, newest last; ``proofs`` and ``pins`` are what is known of each by its id.
+
+    ``which`` says of what the list is, ``others`` are what the repository holds besides.
+    """
+    asked = str(which or "")
     if not snapshots:
-        return ["No snapshots."]
+        return _no_snapshots(which or Which(), others)
     rows = [
         (
             snapshot.id,
@@ -73,7 +98,23 @@ def snapshot_list(
         for snapshot in snapshots
     ]
     headings = ("SNAPSHOT", "TIME", "KIND", "TABLES", "ROWS", "DATA", "NEW", "SOURCE", "VERIFIED", "TAGS")
-    return [*table(headings, rows, right=(3, 4, 5, 6)), "", f"{count(len(snapshots), 'snapshot')}, newest last"]
+    lines = [*table(headings, rows, right=(3, 4, 5, 6)), "", f"{count(len(snapshots), 'snapshot')}, newest last"]
+    if not asked:
+        return lines
+    end = f" only; {_ALL_SOURCES}" if which and which.source else " only."
+    return [printable(f"Snapshots{asked}{end}"), "", *lines]
+
+
+def _no_snapshots(which: Which, others: Sequence[Snapshot]) -> list[str]:
+    """That none was found, and what there is instead: who reads this may just have lost everything else."""
+    if not str(which):
+        return ["No snapshots."]
+    if not others:
+        return [printable(f"No snapshots{which}; the repository is empty.")]
+    sources = ", ".join(dict.fromkeys(snapshot.source.url for snapshot in others))
+    left = f"{len(others):,} of other sources:" if not which.tags else f"{count(len(others), 'other')}, of"
+    lines = [printable(f"No snapshots{which}; {left} {sources}.")]
+    return [*lines, _ALL_SOURCES] if which.source else lines
 
 
 def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
