@@ -129,6 +129,14 @@ def test_snapshots_that_are_not_of_the_source_asked_for_are_not_gone() -> None:
     assert receipts.snapshot_list([], which=other) == ["No snapshots of http://new:8123; the repository is empty."]
 
 
+def test_databases_without_tables_are_shown_by_name() -> None:
+    tables = (values.database("archive"), values.database("b"), values.database(), values.orders())
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), tables), "")
+    assert "  empty       databases archive, b" in lines
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), tables[2:]), "")
+    assert not any(line.startswith("  empty ") for line in lines)
+
+
 def test_a_snapshot_is_shown_table_by_table() -> None:
     detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
     lines = receipts.snapshot_detail(detail, "/backups")

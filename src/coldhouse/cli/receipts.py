@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from coldhouse.operations.show import SnapshotDetail
 
 
-def backup_receipt(receipt: BackupReceipt) -> list[str]:
-    """What a backup did: D = B + I first of all."""
+def backup_receipt(receipt: BackupReceipt, told: Collection[str] = ()) -> list[str]:
+    """What a backup did: D = B + I first of all; ``told`` are warnings that need not be repeated."""
     snapshot = receipt.snapshot
     damaged = list(dict.fromkeys([*snapshot.damaged, *receipt.damaged]))
+    warnings = dict.fromkeys([*snapshot.warnings, *receipt.warnings])
     heading = f"Backup complete: snapshot {snapshot.id}"
     if not receipt.complete:
         heading = f"Backup done IN PART: snapshot {snapshot.id}"
@@ -45,7 +46,7 @@ def backup_receipt(receipt: BackupReceipt) -> list[str]:
         "",
         *_equation(snapshot.accounting),
         *_damaged(damaged),
-        *listed("Warnings:", list(dict.fromkeys([*snapshot.warnings, *receipt.warnings]))),
+        *listed("Warnings:", [text for text in warnings if text not in told]),
     ]
 
 
@@ -124,6 +125,7 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
     rows = [_table_row(entry, snapshot.id) for entry in tables]
     headings = ("TABLE", "ENGINE", "PARTS", "ROWS", "D (DATA)", "B (REUSED)", "I (NEW)")
     functions = [function.name for function in snapshot.functions]
+    empty = ", ".join(detail.empty_databases)
     return [
         f"Snapshot {snapshot.id}",
         "",
@@ -141,6 +143,7 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
                 ("pinned", _pinned(detail.pin).removeprefix("pinned: ")),
                 ("tags", _tags(snapshot)),
                 ("holds", _holds(snapshot.accounting)),
+                ("empty", f"databases {empty}" if empty else ""),
                 ("functions", ", ".join(functions)),
                 ("stored", _stored(snapshot.accounting)),
             ]
@@ -158,8 +161,8 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
     ]
 
 
-def restore_report(report: RestoreReport, target: str) -> list[str]:
-    """What a restore did, or would do."""
+def restore_report(report: RestoreReport, target: str, told: Collection[str] = ()) -> list[str]:
+    """What a restore did, or would do; ``told`` are warnings that need not be repeated."""
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
     rows = sum(outcome.rows - outcome.rows_left_out for outcome in moved)
     amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(sum(outcome.bytes for outcome in moved))}"
@@ -180,7 +183,7 @@ def restore_report(report: RestoreReport, target: str) -> list[str]:
             f"Mutations that were unfinished when the snapshot was taken{again}:",
             [f"{name}: {mutation.command}" for name, mutation in report.mutations],
         ),
-        *listed("Warnings:", list(report.warnings)),
+        *listed("Warnings:", [text for text in report.warnings if text not in told]),
     ]
 
 
