@@ -90,6 +90,20 @@ def test_the_first_backup_and_the_way_back(
     assert (tmp_path / ".coldhouse-passphrase").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_receipt_has_the_lines_that_a_backup_prints(tmp_path: Path, environment: dict[str, str]) -> None:
+    data = str(tmp_path / "data")
+    run([sys.executable, "-c", PREPARE.format(data=data)], environment)
+    environment |= {"COLDHOUSE_REPO": str(tmp_path / "backups"), "COLDHOUSE_PASSWORD": "a passphrase for tests"}
+    said = run(["sh", "-euc", f"coldhouse init >&2; coldhouse backup -q --source chdb://{data}"], environment)
+
+    def labels(text: str) -> list[str]:
+        return re.findall(r"^  (\S+)  ", text, re.MULTILINE)
+
+    printed = block("What a backup says", "")
+    assert labels(printed) == labels(said)
+    assert labels(printed)[-3:] == ["D", "B", "I"]
+
+
 def test_a_second_run_keeps_the_passphrase(tmp_path: Path, environment: dict[str, str]) -> None:
     line = block("First backup", "sh").splitlines()[0]
     run(["sh", "-c", line], environment)
