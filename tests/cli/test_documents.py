@@ -104,10 +104,12 @@ def test_snapshots() -> None:
 
 
 def test_show() -> None:
-    detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
+    detail = SnapshotDetail(
+        values.snapshot(), (values.database("void"), values.database(), values.customers(), values.orders())
+    )
     document = json.loads(documents.encoded(documents.detail(detail, "/backups")))
     contents = document.pop("contents")
-    assert document == SNAPSHOT | {"functions": ["twice"]}
+    assert document == SNAPSHOT | {"functions": ["twice"], "empty_databases": ["void"]}
     assert contents == [
         {
             "database": "shop",

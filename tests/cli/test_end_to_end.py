@@ -220,7 +220,16 @@ class TestMainJob:
         assert "D = B + I" in done.out
         assert "ClickHouse sends" in done.err
         assert desk.run("backup", "--table", "shop.*", "--quiet").err == ""
-        assert "2 snapshots, newest last" in desk.run("snapshots").out
+        of_this_source = desk.run("snapshots").out
+        assert of_this_source.startswith(f"Snapshots of {desk.engine.address} only; --source ''")
+        assert "2 snapshots, newest last" in of_this_source
+        of_another = desk.run("snapshots", COLDHOUSE_SOURCE="http://new-host:8123").out
+        assert of_another.startswith(
+            f"No snapshots of http://new-host:8123; 2 of other sources: {desk.engine.address}."
+        )
+        everything = desk.run("snapshots", "--source", "", COLDHOUSE_SOURCE="http://new-host:8123").out
+        assert everything.startswith("SNAPSHOT")
+        assert "2 snapshots, newest last" in everything
         assert "shop.orders" in desk.run("show", "latest").out
         desk.engine.query("DROP DATABASE shop SYNC")
         assert "Restore complete" in desk.run("restore", "latest").out

@@ -99,6 +99,45 @@ def test_an_empty_repository_says_so() -> None:
     assert receipts.snapshot_list([]) == ["No snapshots."]
 
 
+OTHERS = [values.full_snapshot(), values.snapshot()]
+
+
+def test_a_list_that_is_not_of_everything_says_what_it_is_of() -> None:
+    lines = receipts.snapshot_list([values.snapshot()], which=receipts.Which("http://db:8123"), others=OTHERS[:1])
+    assert lines[:2] == ["Snapshots of http://db:8123 only; --source '' lists those of all sources.", ""]
+    tagged = receipts.Which(tags=(("host", "db1"), ("kind", "nightly")))
+    assert receipts.snapshot_list(OTHERS, which=tagged)[0] == "Snapshots tagged host=db1 kind=nightly only."
+    both = receipts.Which("http://db:8123", (("host", "db1"),))
+    heading = receipts.snapshot_list(OTHERS, which=both)[0]
+    assert heading == "Snapshots of http://db:8123 tagged host=db1 only; --source '' lists those of all sources."
+
+
+def test_snapshots_that_are_not_of_the_source_asked_for_are_not_gone() -> None:
+    """After a disaster the source is often another host: an empty list must not read as if the backups were lost."""
+    other = receipts.Which("http://new:8123")
+    assert receipts.snapshot_list([], which=other, others=OTHERS) == [
+        "No snapshots of http://new:8123; 2 of other sources: http://db:8123.",
+        "--source '' lists those of all sources.",
+    ]
+    tagged = receipts.Which("http://db:8123", (("kind", "nightly"),))
+    assert receipts.snapshot_list([], which=tagged, others=OTHERS[:1]) == [
+        "No snapshots of http://db:8123 tagged kind=nightly; 1 other, of http://db:8123.",
+        "--source '' lists those of all sources.",
+    ]
+    assert receipts.snapshot_list([], which=receipts.Which(tags=(("kind", "nightly"),)), others=OTHERS) == [
+        "No snapshots tagged kind=nightly; 2 others, of http://db:8123."
+    ]
+    assert receipts.snapshot_list([], which=other) == ["No snapshots of http://new:8123; the repository is empty."]
+
+
+def test_databases_without_tables_are_shown_by_name() -> None:
+    tables = (values.database("archive"), values.database("b"), values.database(), values.orders())
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), tables), "")
+    assert "  empty       databases archive, b" in lines
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), tables[2:]), "")
+    assert not any(line.startswith("  empty ") for line in lines)
+
+
 def test_a_snapshot_is_shown_table_by_table() -> None:
     detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
     lines = receipts.snapshot_detail(detail, "/backups")

@@ -13,10 +13,32 @@ from base64 import b64encode
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
+
+
+def post(url: str, sql: str, **settings: str) -> bytes:
+    """Run any statement, as it is, in the server at ``url``; the answer as bytes, TabSeparated if it names no format.
+
+    Raises AssertionError with ClickHouse's own text.
+    """
+    parts = urlsplit(url)
+    credentials = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
+    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", "", ""))
+    request = urllib.request.Request(
+        f"{address}?{urlencode({'default_format': 'TabSeparated'} | settings)}",
+        data=sql.encode("utf-8", "surrogateescape"),
+        headers={"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=900) as answer:
+            body: bytes = answer.read()
+            return body
+    except urllib.error.HTTPError as error:
+        with error:
+            raise AssertionError(f"{sql[:200]}: {error.read().decode()}") from None
 
 
 class EngineServer:
@@ -103,19 +125,7 @@ class EngineServer:
 
     def raw(self, sql: str, **settings: str) -> bytes:
         """Run any statement; the answer as bytes. Raises AssertionError with ClickHouse's own text."""
-        credentials = b64encode(f"{self.user}:{self.password}".encode()).decode()
-        request = urllib.request.Request(
-            f"{self.address}/?{urlencode(settings)}",
-            data=sql.encode("utf-8", "surrogateescape"),
-            headers={"Authorization": f"Basic {credentials}"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=900) as answer:
-                body: bytes = answer.read()
-                return body
-        except urllib.error.HTTPError as error:
-            with error:
-                raise AssertionError(f"{sql[:200]}: {error.read().decode()}") from None
+        return post(self.url, sql, **settings)
 
     def __enter__(self) -> Self:
         return self if self._process else self.start()

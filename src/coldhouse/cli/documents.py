@@ -147,6 +147,7 @@ class DetailDocument(SnapshotDocument, frozen=True, kw_only=True):
     """The document of ``show``."""
 
     functions: list[str]
+    empty_databases: list[str]
     contents: list[TableDocument]
 
 
@@ -307,7 +308,8 @@ def detail(found: SnapshotDetail, location: str) -> DetailDocument:
     fields = msgspec.structs.asdict(snapshot(found.snapshot, location, found.record, found.pin))
     contents = [_table(entry, found.snapshot.id) for entry in found.tables if entry.name.table]
     functions = [function.name for function in found.snapshot.functions]
-    return msgspec.convert(fields | {"functions": functions, "contents": contents}, DetailDocument)
+    more = {"functions": functions, "empty_databases": list(found.empty_databases), "contents": contents}
+    return msgspec.convert(fields | more, DetailDocument)
 
 
 def _table(entry: TableEntry, snapshot_id: str) -> TableDocument:

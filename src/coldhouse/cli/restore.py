@@ -107,5 +107,5 @@ def command(
     else:
         from coldhouse.cli.receipts import restore_report
 
-        print_text(restore_report(report, session.shown_url("target")))
+        print_text(restore_report(report, session.shown_url("target"), session.told()))
     return DONE if report.complete else IN_PART

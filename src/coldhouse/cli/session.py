@@ -16,7 +16,7 @@ from coldhouse.cli.scrub import Scrubber
 from coldhouse.errors import UsageError
 
 if TYPE_CHECKING:
-    from coldhouse.events import Listener
+    from coldhouse.events import Event, Listener
     from coldhouse.operations.opening import Limits, Opening
     from coldhouse.repository import Credential, Repository
 
@@ -48,6 +48,7 @@ class Session:
         self.json = False
         self.quiet = False
         self.debug = False
+        self._told: set[str] = set()
 
     @classmethod
     def begin(cls) -> Session:
@@ -186,6 +187,22 @@ class Session:
     def listener(self) -> Iterator[Listener]:
         """Who shows what an operation tells: a bar on a terminal, lines elsewhere, nothing with --quiet."""
         from coldhouse.cli.progress import showing
+        from coldhouse.events import Warned
 
         with showing(sys.stderr, self.scrubber.clean, quiet=self.quiet) as listener:
-            yield listener
+
+            def telling(event: Event) -> None:
+                if isinstance(event, Warned):
+                    self._told.add(event.text)
+                listener(event)
+
+            yield telling
+
+    def told(self) -> frozenset[str]:
+        """The warnings that stand in the log, where it stands right above the receipt: on the same terminal."""
+        return frozenset(self._told) if one_terminal() and not self.quiet else frozenset()
+
+
+def one_terminal() -> bool:
+    """Whether the log and the result go to the terminal, both."""
+    return sys.stdout.isatty() and sys.stderr.isatty()

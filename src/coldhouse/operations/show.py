@@ -23,6 +23,12 @@ class SnapshotDetail:
     record: ProofRecord = field(default_factory=ProofRecord)
     pin: Pin | None = None
 
+    @property
+    def empty_databases(self) -> tuple[str, ...]:
+        """The databases in the snapshot that hold no table."""
+        filled = {entry.name.database for entry in self.tables if entry.name.table}
+        return tuple(entry.name.database for entry in self.tables if entry.name.database not in filled)
+
 
 def run(repository: Repository, name: str) -> SnapshotDetail:
     """Return a snapshot by its id, a unique prefix of it, or "latest". Raises NoSuchSnapshot, Corruption."""
