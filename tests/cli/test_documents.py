@@ -152,6 +152,8 @@ def test_restore() -> None:
     )
     assert json.loads(documents.encoded(documents.restore(report))) == {
         "snapshot": values.SECOND,
+        "source": "http://db:8123",
+        "taken_at": "2026-11-23T07:30:00Z",
         "dry_run": False,
         "tables": [
             {

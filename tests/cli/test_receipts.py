@@ -119,8 +119,8 @@ def test_a_snapshot_without_tables_is_shown() -> None:
 def test_a_restore_says_which_table_came_from_where() -> None:
     lines = receipts.restore_report(report(outcome("orders", to="orders2"), outcome("log")), "http://db:8123")
     assert lines == [
-        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB"
-        " in 12 s",
+        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff of http://db:8123, taken 2026-11-23 07:30:00 UTC,"
+        " to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB in 12 s",
         "",
         "TABLE         FROM         ACTION  PARTS   ROWS      DATA  STATUS    NOTE",
         "shop.orders2  shop.orders  create      3  1,000  1.91 MiB  restored",
@@ -138,7 +138,8 @@ def test_what_was_skipped_does_not_count_as_restored() -> None:
 def test_a_dry_run_says_that_nothing_was_changed() -> None:
     lines = receipts.restore_report(report(outcome("orders", status="planned"), dry_run=True), "db")
     assert lines[0].startswith(
-        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff would go to db"
+        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff of http://db:8123, "
+        "taken 2026-11-23 07:30:00 UTC, would go to db"
     )
 
 

@@ -178,6 +178,8 @@ class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The document of ``restore``; of a dry run, what it would do."""
 
     snapshot: str
+    source: str
+    taken_at: str
     dry_run: bool
     tables: list[RestoredTable]
     rows: int
@@ -330,6 +332,8 @@ def restore(report: RestoreReport) -> RestoreDocument:
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
     return RestoreDocument(
         snapshot=report.snapshot.id,
+        source=report.snapshot.source.url,
+        taken_at=utc(report.snapshot.started),
         dry_run=report.dry_run,
         tables=tables,
         rows=sum(outcome.rows - outcome.rows_left_out for outcome in moved),

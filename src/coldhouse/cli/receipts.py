@@ -122,11 +122,12 @@ def restore_report(report: RestoreReport, target: str) -> list[str]:
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
     rows = sum(outcome.rows - outcome.rows_left_out for outcome in moved)
     amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(sum(outcome.bytes for outcome in moved))}"
+    snapshot = f"{report.snapshot.id} of {report.snapshot.source.url}, taken {local(report.snapshot.started)},"
     if report.dry_run:
-        heading = f"Dry run, nothing was changed. Snapshot {report.snapshot.id} would go to {target}: {amount}"
+        heading = f"Dry run, nothing was changed. Snapshot {snapshot} would go to {target}: {amount}"
     else:
         state = "complete" if report.complete else "done IN PART"
-        heading = f"Restore {state}: snapshot {report.snapshot.id} to {target}: {amount} in {duration(report.seconds)}"
+        heading = f"Restore {state}: snapshot {snapshot} to {target}: {amount} in {duration(report.seconds)}"
     headings = ("TABLE", "FROM", "ACTION", "PARTS", "ROWS", "DATA", "STATUS", "NOTE")
     lines = [_outcome_row(outcome) for outcome in report.tables]
     again = "" if report.dry_run else " (--resubmit-mutations submits them again)"

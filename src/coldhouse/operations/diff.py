@@ -23,6 +23,7 @@ from coldhouse.clickhouse import (
 from coldhouse.errors import UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import PageRef, PartState, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.operations import choosing
 from coldhouse.operations.attach_plan import database_of
 from coldhouse.operations.diff_plan import Amount, TableChange, TableFacts, changed_parts, compare
 from coldhouse.operations.reading import announced
@@ -39,7 +40,10 @@ MOST_PARTS = 2000
 
 @dataclass(frozen=True, slots=True)
 class DiffOptions:
-    """What to compare: ``before`` and ``after`` are snapshots or "live"; ``source`` is the URL of what is live."""
+    """What to compare: ``before`` and ``after`` are snapshots or "live"; ``source`` is the URL of what is live.
+
+    "latest" is that of ``source``, if it is given.
+    """
 
     before: str
     after: str
@@ -97,7 +101,9 @@ class _Side(Protocol):
 def _side(repository: Repository, name: str, options: DiffOptions, stack: ExitStack) -> _Side:
     selection = Selection(options.include, options.exclude)
     if name != LIVE:
-        return _Stored(repository, announced(repository, "diff", repository.find(name), stack), selection)
+        return _Stored(
+            repository, announced(repository, "diff", choosing.find(repository, name, options.source), stack), selection
+        )
     if not options.source:
         raise UsageError("which ClickHouse is live? No source is given", hint="give --source URL")
     return _Live(stack.enter_context(open_source(options.source)), selection)
@@ -201,7 +207,8 @@ class RowDiff:
             raise UsageError("rows can only be compared between snapshots", hint="take one first: coldhouse backup")
         self._table = table
         before, after = (
-            _Stored(repository, repository.find(name), Selection()) for name in (options.before, options.after)
+            _Stored(repository, choosing.find(repository, name, options.source), Selection())
+            for name in (options.before, options.after)
         )
         for side in (before, after):
             if table not in side.tables:
@@ -211,7 +218,9 @@ class RowDiff:
         stored = rewriting.stored_column_names(after.tables[table].definition)
         self._columns = tuple(column for column in stored if column in known)
         attach = ((EARLIER, options.before),)
-        self._session = SqlSession(repository, SqlOptions(options.after, attach=attach), listener)
+        self._session = SqlSession(
+            repository, SqlOptions(options.after, attach=attach, source=options.source), listener
+        )
 
     def __enter__(self) -> Self:
         self._session.__enter__()

@@ -14,7 +14,6 @@ from coldhouse.clickhouse import Selection, Source, changes, definition, inspect
 from coldhouse.errors import (
     ColdhouseError,
     Corruption,
-    NoSuchSnapshot,
     RestoreFailed,
     SourceError,
     StatementFailed,
@@ -26,6 +25,7 @@ from coldhouse.errors import (
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings
 from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
+from coldhouse.operations import choosing
 from coldhouse.operations.reaching import reach_gateway
 from coldhouse.operations.reading import announced
 from coldhouse.operations.renaming import Renaming
@@ -55,13 +55,16 @@ SWEEP = 2 << 20
 class RestoreOptions:
     """What to restore and where to; ``target`` is a URL and may hold a password.
 
-    Either ``snapshot`` (an id, a unique prefix, "latest") or ``at`` (the newest snapshot not later than it) is given.
+    Either ``snapshot`` (an id, a unique prefix, "latest") or ``at`` (the newest snapshot not later than it) is given;
+    ``source`` (a URL, or an identity) is whose "latest", or whose at that time: without it, the repository must hold
+    snapshots of one source only.
     ``skip_damaged``: what the repository cannot give back any more is left out instead of ending the restore.
     """
 
     target: str = field(repr=False)
     snapshot: str = ""
     at: datetime | None = None
+    source: str = field(default="", repr=False)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     partitions: tuple[tuple[TableName, str], ...] = ()
@@ -123,15 +126,7 @@ def run(
 def _chosen_snapshot(repository: Repository, options: RestoreOptions) -> Snapshot:
     if bool(options.snapshot) == (options.at is not None):
         raise UsageError("say which snapshot: its id, or --at TIME", hint="coldhouse snapshots lists them")
-    if options.at is None:
-        return repository.find(options.snapshot)
-    for snapshot_id in reversed(repository.snapshot_ids()):
-        snapshot = repository.snapshot(snapshot_id)
-        if snapshot.finished <= options.at:
-            return snapshot
-    raise NoSuchSnapshot(
-        f"no snapshot was complete at {options.at.isoformat()}", hint="coldhouse snapshots lists what there is"
-    )
+    return choosing.of_one_source(repository, options.snapshot, options.at, options.source)
 
 
 class _Restore:
