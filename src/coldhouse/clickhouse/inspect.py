@@ -65,12 +65,14 @@ class Inventory:
     """Everything selected, tables in the order of their names.
 
     ``refused`` are tables that BACKUP takes for inner tables of views that do not exist: it does not find them.
+    ``idle_exclusions`` are patterns that leave out nothing, because nothing at the source fits them.
     """
 
     databases: tuple[DatabaseState, ...]
     tables: tuple[TableState, ...]
     functions: tuple[SqlFunction, ...]
     refused: tuple[TableName, ...] = ()
+    idle_exclusions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ def inventory(source: Source, selection: Selection | None = None) -> Inventory:
     )
     orphans = (table.name for table in seen if table.name.table.startswith(INNER) and table.name not in owners)
     refused = tuple(sorted(name for name in orphans if selection.takes(name)))
-    return Inventory(states, tuple(chosen), functions(source), refused)
+    there = frozenset((*(table.name for table in seen), *(TableName(name, "") for name in databases)))
+    return Inventory(states, tuple(chosen), functions(source), refused, selection.idle_exclusions(there))
 
 
 def table_states(source: Source, names: Collection[TableName]) -> dict[TableName, TableState]:

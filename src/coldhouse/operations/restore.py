@@ -38,6 +38,7 @@ from coldhouse.operations.restore_plan import (
     TableStep,
     choose,
     plan_restore,
+    require_effect,
 )
 from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
@@ -157,7 +158,10 @@ class _Restore:
         self._listener(Phase("reading the snapshot"))
         wanted = self._wanted_partitions()
         selection = Selection(self._options.include, self._options.exclude)
-        chosen = choose(self._entries(), selection, wanted)
+        entries = list(self._entries())
+        chosen = choose(entries, selection, wanted)
+        if self._rehearsal is None:  # patterns of a drill are for all of several snapshots
+            require_effect(entries, chosen, selection, self._renaming)
         plan = self._plan(chosen, wanted)
         if self._options.dry_run:
             return self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())

@@ -117,6 +117,24 @@ def choose(
     return databases + chosen
 
 
+def require_effect(
+    entries: Iterable[TableEntry], chosen: Sequence[TableEntry], selection: Selection, renaming: Renaming
+) -> None:
+    """Raise UsageError for what leaves out, or renames, nothing: with a slip of the pen the live table is replaced."""
+    idle = selection.idle_exclusions(frozenset(entry.name for entry in entries))
+    if idle:
+        raise UsageError(
+            f"no table of the snapshot matches --exclude {', '.join(idle)}",
+            hint="patterns are database.table with * and ?; coldhouse show SNAPSHOT lists its tables",
+        )
+    unknown = renaming.idle(frozenset(entry.name for entry in chosen))
+    if unknown:
+        raise UsageError(
+            f"--rename has a new name for {', '.join(map(str, unknown))}, of which nothing would be restored",
+            hint="coldhouse show SNAPSHOT lists its tables",
+        )
+
+
 def _chosen(name: TableName, selection: Selection, partitions: Mapping[TableName, Collection[str]]) -> bool:
     if partitions and not selection.include:
         return name in partitions
