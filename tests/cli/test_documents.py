@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from coldhouse.cli import documents
-from coldhouse.model import Mutation, TableName
+from coldhouse.model import Mutation, TableKind, TableName
 from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.init import RepositoryInfo
@@ -141,7 +142,7 @@ def test_restore() -> None:
     report = RestoreReport(
         values.snapshot(),
         (
-            TableOutcome(orders, TableName("old", "orders"), "create", 1000, 2000, 3, "restored"),
+            TableOutcome(orders, TableName("old", "orders"), "create", 1000, 2000, 3, "restored", rows_restored=1000),
             TableOutcome(log, log, "skip", 7, 70, 0, "skipped", "it is already there"),
         ),
         ("careful",),
@@ -188,3 +189,16 @@ def test_restore() -> None:
         "left_out": [],
         "warnings": ["careful"],
     }
+
+
+def test_rows_that_nobody_has_counted_are_null() -> None:
+    tiny = replace(values.orders(), kind=TableKind.FILES, engine="TinyLog", rows=0, parts=0)
+    (table,) = documents.detail(SnapshotDetail(values.snapshot(), (tiny,)), "/backups").contents
+    assert table.rows is None
+    log = TableName("shop", "log")
+    outcome = TableOutcome(log, log, "append", 0, 70, 0, "restored", rows_known=False)
+    report = RestoreReport(values.snapshot(), (outcome,), (), (), (), 1.0, dry_run=False)
+    (restored,) = documents.restore(report).tables
+    assert (restored.rows_expected, restored.rows_restored) == (None, None)
+    report = replace(report, tables=(replace(outcome, rows_restored=7),))
+    assert (documents.restore(report).tables[0].rows_restored, documents.restore(report).rows) == (7, 7)

@@ -3,11 +3,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from coldhouse.cli import cost_output, receipts
-from coldhouse.model import Mutation, TableName
+from coldhouse.model import Mutation, TableKind, TableName
 from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.restore import RestoreReport
@@ -126,6 +127,24 @@ def test_a_restore_says_which_table_came_from_where() -> None:
         "shop.orders2  shop.orders  create      3  1,000  1.91 MiB  restored",
         "shop.log                   create      3  1,000  1.91 MiB  restored",
     ]
+
+
+def test_rows_are_those_that_were_counted_beside_those_that_were_to_come() -> None:
+    some = [
+        replace(outcome("whole"), rows_restored=1000),
+        replace(outcome("fewer"), rows_restored=900),
+        replace(outcome("unknown"), rows=0, rows_known=False, rows_restored=7),
+        replace(outcome("planned", status="planned"), rows=0, rows_known=False),
+    ]
+    lines = receipts.restore_report(report(*some), "db")
+    assert [line.split()[3] for line in lines[3:]] == ["1,000", "900/1,000", "7/?", "?"]
+    assert "4 tables, 1,907 rows" in lines[0]
+
+
+def test_rows_that_nobody_has_counted_are_shown_as_such() -> None:
+    tiny = replace(values.orders(), kind=TableKind.FILES, engine="TinyLog", rows=0, parts=0, mutations=())
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), (tiny,)), "/backups")
+    assert any(line.split()[:4] == ["shop.orders", "TinyLog", "0", "?"] for line in lines)
 
 
 def test_what_was_skipped_does_not_count_as_restored() -> None:

@@ -129,13 +129,13 @@ class MutationText(msgspec.Struct, frozen=True):
 
 
 class TableDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A table in a snapshot: ``bytes`` = ``bytes_reused`` + ``bytes_new``."""
+    """A table in a snapshot: ``bytes`` = ``bytes_reused`` + ``bytes_new``; ``rows`` null where nobody has counted."""
 
     database: str
     table: str
     engine: str
     parts: int
-    rows: int
+    rows: int | None
     bytes: int
     bytes_reused: int
     bytes_new: int
@@ -151,7 +151,10 @@ class DetailDocument(SnapshotDocument, frozen=True, kw_only=True):
 
 
 class RestoredTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A restored table under the name that it has now; ``restored_from`` is its name in the snapshot."""
+    """A restored table under the name that it has now; ``restored_from`` is its name in the snapshot.
+
+    ``rows_restored`` were counted in the target; null where nobody could, as ``rows_expected`` where nobody has.
+    """
 
     database: str
     table: str
@@ -160,8 +163,8 @@ class RestoredTable(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     parts: int
     bytes: int
-    rows_expected: int
-    rows_restored: int
+    rows_expected: int | None
+    rows_restored: int | None
     note: str
 
 
@@ -303,7 +306,7 @@ def _table(entry: TableEntry, snapshot_id: str) -> TableDocument:
         table=entry.name.table,
         engine=entry.engine,
         parts=entry.parts,
-        rows=entry.rows,
+        rows=entry.rows if entry.rows_known else None,
         bytes=entry.bytes,
         bytes_reused=entry.bytes - new,
         bytes_new=new,
@@ -323,8 +326,8 @@ def restore(report: RestoreReport) -> RestoreDocument:
             status=outcome.status,
             parts=outcome.parts,
             bytes=outcome.bytes,
-            rows_expected=outcome.rows,
-            rows_restored=outcome.rows - outcome.rows_left_out if outcome.status == "restored" else 0,
+            rows_expected=outcome.rows if outcome.rows_known else None,
+            rows_restored=outcome.rows_restored if outcome.status == "restored" else 0,
             note=outcome.note,
         )
         for outcome in report.tables
@@ -336,7 +339,7 @@ def restore(report: RestoreReport) -> RestoreDocument:
         taken_at=utc(report.snapshot.started),
         dry_run=report.dry_run,
         tables=tables,
-        rows=sum(outcome.rows - outcome.rows_left_out for outcome in moved),
+        rows=sum(outcome.rows_moved for outcome in moved),
         bytes=sum(outcome.bytes for outcome in moved),
         seconds=round(report.seconds, 3),
         unfinished_mutations=[

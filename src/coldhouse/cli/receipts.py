@@ -120,7 +120,7 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
 def restore_report(report: RestoreReport, target: str) -> list[str]:
     """What a restore did, or would do."""
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
-    rows = sum(outcome.rows - outcome.rows_left_out for outcome in moved)
+    rows = sum(outcome.rows_moved for outcome in moved)
     amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(sum(outcome.bytes for outcome in moved))}"
     snapshot = f"{report.snapshot.id} of {report.snapshot.source.url}, taken {local(report.snapshot.started)},"
     if report.dry_run:
@@ -209,10 +209,18 @@ def _damaged(damaged: Sequence[str]) -> list[str]:
 def _table_row(entry: TableEntry, snapshot_id: str) -> tuple[str, ...]:
     new = entry.new_bytes if entry.written_by == snapshot_id else 0
     sizes = (size(entry.bytes), size(entry.bytes - new), size(new))
-    return (str(entry.name), entry.engine, f"{entry.parts:,}", f"{entry.rows:,}", *sizes)
+    return (str(entry.name), entry.engine, f"{entry.parts:,}", _rows(entry), *sizes)
+
+
+def _rows(of: TableEntry | TableOutcome) -> str:
+    """How many rows the snapshot holds of a table; of some engines nobody may know."""
+    return f"{of.rows:,}" if of.rows_known else "?"
 
 
 def _outcome_row(outcome: TableOutcome) -> tuple[str, ...]:
     origin = str(outcome.name) if outcome.name != outcome.target else ""
-    numbers = (f"{outcome.parts:,}", f"{outcome.rows:,}", size(outcome.bytes))
+    rows, restored = _rows(outcome), outcome.rows_restored
+    if restored is not None and not (outcome.rows_known and restored == outcome.rows):
+        rows = f"{restored:,}/{rows}"
+    numbers = (f"{outcome.parts:,}", rows, size(outcome.bytes))
     return (str(outcome.target), origin, outcome.action, *numbers, outcome.status, outcome.note)

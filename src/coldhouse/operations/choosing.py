@@ -61,9 +61,7 @@ def usual(repository: Repository, source: str) -> str:
     return source if len(_sources(seen)) > 1 else ""
 
 
-def _chosen(
-    walk: Iterator[Snapshot | Corruption], source: str, at: datetime | None, seen: list[Snapshot]
-) -> Snapshot:
+def _chosen(walk: Iterator[Snapshot | Corruption], source: str, at: datetime | None, seen: list[Snapshot]) -> Snapshot:
     """The first that fits; a damaged one before it could be the one that is meant. What was passed goes to ``seen``."""
     for each in walk:
         if isinstance(each, Corruption):

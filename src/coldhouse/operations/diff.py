@@ -158,7 +158,9 @@ class _Stored:
         if entry.kind is TableKind.FILES:
             digest = self._digest(entry)
         amount = Amount(entry.parts, entry.rows, entry.bytes)
-        return TableFacts(entry.name, entry.uuid, entry.engine, entry.kind, entry.definition, amount, digest)
+        return TableFacts(
+            entry.name, entry.uuid, entry.engine, entry.kind, entry.definition, amount, digest, entry.rows_known
+        )
 
 
 class _Live:
@@ -184,7 +186,8 @@ class _Live:
 
     def _facts(self, table: TableState) -> TableFacts:
         amount = Amount(0, table.total_rows or 0, table.total_bytes or 0)
-        return TableFacts(table.name, table.uuid, table.engine, table.kind, table.create_query, amount)
+        counted = table.total_rows is not None
+        return TableFacts(table.name, table.uuid, table.engine, table.kind, table.create_query, amount, counted=counted)
 
 
 def _database_facts(state: DatabaseState) -> TableFacts:

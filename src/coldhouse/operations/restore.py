@@ -65,7 +65,6 @@ class RestoreOptions:
     target: str = field(repr=False)
     snapshot: str = ""
     at: datetime | None = None
-    source: str = field(default="", repr=False)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     partitions: tuple[tuple[TableName, str], ...] = ()
@@ -76,6 +75,7 @@ class RestoreOptions:
     resubmit_mutations: bool = False
     skip_damaged: bool = False
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    source: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +325,7 @@ class _Restore:
                     renaming=self._renaming,
                     entries=entries.get,
                     listener=self._listener,
+                    warn=self._warn,
                     schema_only=self._options.schema_only,
                     total=plan.bytes,
                     exact=self._rehearsal is not None,

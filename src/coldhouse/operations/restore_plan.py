@@ -31,7 +31,8 @@ class PartitionShare:
 class TableOutcome:
     """What happened (or would happen) to one table; ``status`` is planned, restored or skipped.
 
-    ``rows`` are those of the snapshot; ``rows_left_out`` of them were in parts that were damaged at the source.
+    ``rows`` are those of the snapshot, if they are known; ``rows_left_out`` of them were in parts that were damaged at
+    the source. ``rows_restored`` were counted in the target; None where nobody did, or could.
     """
 
     name: TableName
@@ -43,6 +44,13 @@ class TableOutcome:
     status: str
     note: str = ""
     rows_left_out: int = 0
+    rows_known: bool = True
+    rows_restored: int | None = None
+
+    @property
+    def rows_moved(self) -> int:
+        """The rows that came, or are to come, as far as that is known."""
+        return self.rows - self.rows_left_out if self.rows_restored is None else self.rows_restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,22 @@ class TableStep:
 
     def outcome(self, status: str, note: str = "") -> TableOutcome:
         """What the report says of this step."""
-        return TableOutcome(self.entry.name, self.target, self.action, self.rows, self.bytes, self.parts, status, note)
+        return TableOutcome(
+            self.entry.name,
+            self.target,
+            self.action,
+            self.rows,
+            self.bytes,
+            self.parts,
+            status,
+            note,
+            rows_known=self.rows_known,
+        )
+
+    @property
+    def rows_known(self) -> bool:
+        """Whether ``rows`` is how many will come, and not 0 for want of a count."""
+        return self.bytes == 0 or self.entry.rows_known
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,6 @@ class VerifyOptions:
     """
 
     snapshot: str = ""
-    source: str = field(default="", repr=False)
     level: Level = "structure"
     sample: float = 100.0
     max_age: float | None = None
@@ -47,6 +46,7 @@ class VerifyOptions:
     memory: int = 2 * GIB
     seconds: float = 24 * 3600
     scratch: Path | None = None
+    source: str = field(default="", repr=False)
 
     def check(self) -> None:
         """Raises UsageError for options that mean nothing together."""
