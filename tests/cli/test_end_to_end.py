@@ -310,6 +310,11 @@ class TestTwoSources:
         sums = desk.engine.query(SUMS)
         assert desk.good("show", "latest")["source"] == desk.engine.address
         assert desk.good("show", "latest", "--source", other)["source"] == other
+        for source, rows in (((), "10000\n"), (("--source", other), "1\n")):
+            done = desk.run("sql", "latest", "SELECT count() FROM shop.orders", *source)
+            assert (done.status, done.out) == (0, rows), done.err
+            exported = desk.good("export", "latest", "shop.orders", "--to", f"{rows.strip()}.csv", *source)
+            assert exported["rows"] == int(rows)
         document = desk.good("restore", "latest", "--existing", "replace", "--table", "shop.orders")
         assert document["source"] == desk.engine.address
         assert ISO.fullmatch(str(document["taken_at"]))

@@ -211,6 +211,27 @@ def test_a_table_that_came_whole_and_shrank_since_is_not_brought_again(
     ]
 
 
+def test_a_view_that_an_earlier_run_has_made_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(world, "Log")
+    world.run("CREATE VIEW {db}.v AS SELECT a FROM {db}.t", "CREATE VIEW {db}.w AS SELECT a FROM {db}.v")
+    world.backup()
+    world.drop()
+    real = TableRestore.run
+
+    def fail_at_the_last(self: TableRestore, step: TableStep) -> TableOutcome:
+        if step.target.table == "w":
+            raise RestoreFailed("it could not be")
+        return real(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableRestore, "run", fail_at_the_last)
+        with pytest.raises(RestoreFailed):
+            world.restore()
+    report = world.restore()
+    assert world.tables() == ["t", "v", "w"]
+    assert [(each.name.table, each.rows_restored) for each in report.tables] == [("t", 30), ("v", 0), ("w", 0)]
+
+
 def test_fewer_rows_alone_do_not_say_that_an_earlier_run_has_restored_a_table(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from coldhouse.article import DatabaseManager
 from coldhouse.errors import NoSuchSnapshot
 from coldhouse.model import Snapshot
-from coldhouse.operations import choosing, diff, mount, pin, restore, show, verify
+from coldhouse.operations import choosing, diff, forget, mount, pin, restore, show, verify
 from tests.scenarios.conftest import Clickhouse
 from tests.scenarios.world import PASSPHRASE, World
 
@@ -71,6 +71,8 @@ def test_every_verb_takes_the_latest_of_a_source(two: tuple[World, World, Snapsh
     assert report.snapshot == old.id
     found = diff.run(repository, diff.DiffOptions(old.id, "latest", source=first.url))
     assert {each.change for each in found.tables} == {"same"}
+    plan = forget.prepare(repository, forget.ForgetOptions(names=("latest",), source=first.url, allow_last=True))
+    assert plan.ids == (old.id,)
     options = mount.MountOptions(second.url, "latest", f"{first.db}_copy", source=first.url)
     with mount.Mount(repository, options) as mounted:
         assert mounted.snapshot.id == old.id
