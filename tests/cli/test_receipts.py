@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from coldhouse.cli import cost_output, receipts
-from coldhouse.model import Mutation, TableName
+from coldhouse.model import Mutation, TableKind, TableName
 from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.restore import RestoreReport
@@ -159,13 +159,31 @@ def test_a_snapshot_without_tables_is_shown() -> None:
 def test_a_restore_says_which_table_came_from_where() -> None:
     lines = receipts.restore_report(report(outcome("orders", to="orders2"), outcome("log")), "http://db:8123")
     assert lines == [
-        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB"
-        " in 12 s",
+        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff of http://db:8123, taken 2026-11-23 07:30:00 UTC,"
+        " to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB in 12 s",
         "",
         "TABLE         FROM         ACTION  PARTS   ROWS      DATA  STATUS    NOTE",
         "shop.orders2  shop.orders  create      3  1,000  1.91 MiB  restored",
         "shop.log                   create      3  1,000  1.91 MiB  restored",
     ]
+
+
+def test_rows_are_those_that_were_counted_beside_those_that_were_to_come() -> None:
+    some = [
+        replace(outcome("whole"), rows_restored=1000),
+        replace(outcome("fewer"), rows_restored=900),
+        replace(outcome("unknown"), rows=0, rows_known=False, rows_restored=7),
+        replace(outcome("planned", status="planned"), rows=0, rows_known=False),
+    ]
+    lines = receipts.restore_report(report(*some), "db")
+    assert [line.split()[3] for line in lines[3:]] == ["1,000", "900/1,000", "7/?", "?"]
+    assert "4 tables, 1,907 rows" in lines[0]
+
+
+def test_rows_that_nobody_has_counted_are_shown_as_such() -> None:
+    tiny = replace(values.orders(), kind=TableKind.FILES, engine="TinyLog", rows=0, parts=0, mutations=())
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), (tiny,)), "/backups")
+    assert any(line.split()[:4] == ["shop.orders", "TinyLog", "0", "?"] for line in lines)
 
 
 def test_what_was_skipped_does_not_count_as_restored() -> None:
@@ -178,7 +196,8 @@ def test_what_was_skipped_does_not_count_as_restored() -> None:
 def test_a_dry_run_says_that_nothing_was_changed() -> None:
     lines = receipts.restore_report(report(outcome("orders", status="planned"), dry_run=True), "db")
     assert lines[0].startswith(
-        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff would go to db"
+        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff of http://db:8123, "
+        "taken 2026-11-23 07:30:00 UTC, would go to db"
     )
 
 

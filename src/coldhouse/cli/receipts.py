@@ -164,13 +164,14 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
 def restore_report(report: RestoreReport, target: str, told: Collection[str] = ()) -> list[str]:
     """What a restore did, or would do; ``told`` are warnings that need not be repeated."""
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
-    rows, brought = sum(each.brought.rows for each in moved), sum(each.brought.bytes for each in moved)
+    rows, brought = sum(each.rows_moved for each in moved), sum(each.brought.bytes for each in moved)
     amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(brought)}"
+    snapshot = f"{report.snapshot.id} of {report.snapshot.source.url}, taken {local(report.snapshot.started)},"
     if report.dry_run:
-        heading = f"Dry run, nothing was changed. Snapshot {report.snapshot.id} would go to {target}: {amount}"
+        heading = f"Dry run, nothing was changed. Snapshot {snapshot} would go to {target}: {amount}"
     else:
         state = "complete" if report.complete else "done IN PART"
-        heading = f"Restore {state}: snapshot {report.snapshot.id} to {target}: {amount} in {duration(report.seconds)}"
+        heading = f"Restore {state}: snapshot {snapshot} to {target}: {amount} in {duration(report.seconds)}"
     headings = ("TABLE", "FROM", "ACTION", "PARTS", "ROWS", "DATA", "STATUS", "NOTE")
     lines = [_outcome_row(outcome) for outcome in report.tables]
     again = "" if report.dry_run else " (--resubmit-mutations submits them again)"
@@ -253,11 +254,19 @@ def _damaged(damaged: Sequence[str]) -> list[str]:
 def _table_row(entry: TableEntry, snapshot_id: str) -> tuple[str, ...]:
     new = entry.new_bytes if entry.written_by == snapshot_id else 0
     sizes = (size(entry.bytes), size(entry.bytes - new), size(new))
-    return (str(entry.name), entry.engine, f"{entry.parts:,}", f"{entry.rows:,}", *sizes)
+    return (str(entry.name), entry.engine, f"{entry.parts:,}", _rows(entry), *sizes)
+
+
+def _rows(of: TableEntry | TableOutcome) -> str:
+    """How many rows the snapshot holds of a table; of some engines nobody may know."""
+    return f"{of.rows:,}" if of.rows_known else "?"
 
 
 def _outcome_row(outcome: TableOutcome) -> tuple[str, ...]:
     origin = str(outcome.name) if outcome.name != outcome.target else ""
-    brought = outcome.brought
-    numbers = (f"{brought.parts:,}", f"{brought.rows:,}", size(brought.bytes))
+    rows, brought = _rows(outcome), outcome.brought
+    restored = outcome.rows_moved if outcome.status == "in part" else outcome.rows_restored
+    if restored is not None and not (outcome.rows_known and restored == outcome.rows):
+        rows = f"{restored:,}/{rows}"
+    numbers = (f"{brought.parts:,}", rows, size(brought.bytes))
     return (str(outcome.target), origin, outcome.action, *numbers, outcome.status, outcome.note)

@@ -147,6 +147,18 @@ class Session:
         """The URL of the "source" or "target" as it may be shown, or nothing."""
         return without_credentials(self.text(which))
 
+    def whose(self, repository: Repository, *names: str) -> str:
+        """The source whose snapshots are meant where ``latest`` is among ``names``; nothing for any.
+
+        One that only the environment or the configuration names is no obstacle to a repository of another alone.
+        """
+        source = self.shown_url("source")
+        if "latest" not in names or not source or self.given["source"].level is Level.OPTION:
+            return source
+        from coldhouse.operations.choosing import usual
+
+        return usual(repository, source)
+
     @contextmanager
     def repository(self) -> Iterator[Repository]:
         """The repository, open. Raises what opening raises, and UsageError when nobody said which or its passphrase."""

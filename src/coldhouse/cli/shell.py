@@ -36,6 +36,7 @@ _WORDS = (
 @click.command("shell")
 @click.argument("snapshot")
 @answers.which
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -46,9 +47,8 @@ def command(session: Session, snapshot: str, format_name: str, database: str, at
     and what was asked is remembered.
     """
     chosen = answers.sql_options(snapshot, database, attach)
-    from coldhouse.operations.sql import SqlSession
 
-    with session.repository() as repository, SqlSession(repository, chosen, answers.warnings_only(session)) as asked:
+    with answers.asking(session, chosen) as asked:
         _Shell(session, asked, answers.output_format(session, format_name)).run()
 
 

@@ -73,7 +73,7 @@ def run(repository: Repository, options: ExportOptions, listener: Listener = sil
     chosen = options.format or format_of(options.to)
     if os.path.lexists(options.to):
         raise _there_already(options.to)
-    asked = SqlOptions(options.snapshot, cache=options.sql.cache, limits=options.sql.limits)
+    asked = SqlOptions(options.snapshot, source=options.sql.source, cache=options.sql.cache, limits=options.sql.limits)
     with SqlSession(repository, asked, listener) as session:
         if options.table not in session.names():
             raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from coldhouse.model import Snapshot, TableEntry
-from coldhouse.operations import pin, proof
+from coldhouse.operations import choosing, pin, proof
 from coldhouse.operations.pin import Pin
 from coldhouse.operations.proof import ProofRecord
 from coldhouse.repository import Repository
@@ -30,9 +30,12 @@ class SnapshotDetail:
         return tuple(entry.name.database for entry in self.tables if entry.name.database not in filled)
 
 
-def run(repository: Repository, name: str) -> SnapshotDetail:
-    """Return a snapshot by its id, a unique prefix of it, or "latest". Raises NoSuchSnapshot, Corruption."""
-    snapshot = repository.find(name)
+def run(repository: Repository, name: str, *, source: str = "") -> SnapshotDetail:
+    """Return a snapshot by its id, a unique prefix of it, or "latest" (of ``source``, if it is given).
+
+    Raises NoSuchSnapshot, Corruption.
+    """
+    snapshot = choosing.find(repository, name, source)
     tables = tuple(repository.entries(snapshot))
     return SnapshotDetail(
         snapshot, tables, proof.known(repository, snapshot.id), pin.known_pins(repository).get(snapshot.id)

@@ -19,6 +19,7 @@ from coldhouse.errors import ColdhouseError, Corruption, SourceError, StatementF
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings, WebSession
 from coldhouse.model import Snapshot, TableName
+from coldhouse.operations import choosing
 from coldhouse.operations.attach_plan import AttachPlan, database_of, single_statement, split_format
 from coldhouse.operations.attaching import Attacher, Site
 from coldhouse.operations.reading import announced
@@ -43,7 +44,7 @@ class SqlOptions:
     """Which snapshots a query sees: ``snapshot`` under its own names, each of ``attach`` as ``(name, snapshot)``.
 
     ``database`` is where names without a database are looked for; ``cache`` bounds, in bytes, what is kept on local
-    disk while the session lasts.
+    disk while the session lasts. "latest" is that of ``source``, if it is given.
     """
 
     snapshot: str
@@ -51,6 +52,7 @@ class SqlOptions:
     database: str = ""
     cache: int = 1 << 30
     limits: ScratchLimits = field(default_factory=ScratchLimits)
+    source: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,9 @@ class SqlSession:
         for prefix, name in (("", self._options.snapshot), *self._options.attach):
             if prefix in self._prefixes:
                 raise UsageError(f"two snapshots are to be called {prefix!r}", hint="give each --attach its own name")
-            snapshot = announced(self._repository, "sql", self._repository.find(name), stack)
+            snapshot = announced(
+                self._repository, "sql", choosing.find(self._repository, name, self._options.source), stack
+            )
             self._prefixes[prefix] = snapshot
             entries = self._repository.entries(snapshot)
             self._plan.add(entries, lambda table, prefix=prefix: _prefixed(prefix, table))  # type: ignore[misc]
