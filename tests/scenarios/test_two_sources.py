@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from coldhouse.article import DatabaseManager
-from coldhouse.errors import NoSuchSnapshot
+from coldhouse.errors import Corruption, NoSuchSnapshot
 from coldhouse.model import Snapshot
 from coldhouse.operations import choosing, diff, forget, mount, pin, restore, show, verify
 from tests.scenarios.conftest import Clickhouse
@@ -105,3 +107,18 @@ def test_what_counts_as_one_source(world: World, changes: dict[str, str], source
     before = replace(known, id=known.id[:-1] + "x", source=replace(known.source, **changes))
     found = choosing._sources((before, known))
     assert len(found) == sources
+
+
+def test_a_damaged_snapshot_is_in_the_way_only_where_it_could_be_meant(world: World, folder_url: str) -> None:
+    world.run("CREATE TABLE {db}.t (v UInt8) ENGINE = MergeTree ORDER BY v", "INSERT INTO {db}.t VALUES (1)")
+    first = world.backup().snapshot
+    moment = datetime.now(UTC)
+    time.sleep(1.1)  # ids have the time to the second
+    second = world.backup().snapshot
+    (damaged,) = (Path(folder_url) / "snapshots").rglob(f"{second.id}*")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert restored(world, at=moment).snapshot.id == first.id
+    with pytest.raises(Corruption):
+        restored(world, snapshot="latest")
+    with pytest.raises(Corruption):
+        restored(world, at=datetime.now(UTC), source=world.url)

@@ -23,7 +23,7 @@ def find(repository: Repository, name: str, source: str = "") -> Snapshot:
 
 def newest(repository: Repository, source: str = "", at: datetime | None = None) -> Snapshot:
     """The newest snapshot (of a source) that was complete at a time. Raises NoSuchSnapshot, Corruption."""
-    return _chosen(_newest_first(repository), source, at, [])
+    return _chosen(_newest_first(repository, at), source, at, [])
 
 
 def of_one_source(repository: Repository, name: str, at: datetime | None = None, source: str = "") -> Snapshot:
@@ -33,7 +33,7 @@ def of_one_source(repository: Repository, name: str, at: datetime | None = None,
     """
     if at is None and name != LATEST:
         return repository.find(name)
-    walk = _newest_first(repository)
+    walk = _newest_first(repository, at)
     seen: list[Snapshot] = []
     found = _chosen(walk, source, at, seen)
     seen += (each for each in walk if isinstance(each, Snapshot))
@@ -77,15 +77,19 @@ def _chosen(walk: Iterator[Snapshot | Corruption], source: str, at: datetime | N
     )
 
 
-def _newest_first(repository: Repository) -> Iterator[Snapshot | Corruption]:
-    """All snapshots that are not forgotten meanwhile, and in place of those that cannot be read what is wrong."""
-    for snapshot_id in reversed(repository.snapshot_ids()):
+def _newest_first(repository: Repository, at: datetime | None = None) -> Iterator[Snapshot | Corruption]:
+    """All snapshots that are not forgotten meanwhile, and in place of those that cannot be read what is wrong.
+
+    What was begun after ``at`` and cannot be read is left out: it is not the one that is meant.
+    """
+    for snapshot_id, begun in reversed(snapshots.known_times(repository)):
         try:
             yield repository.snapshot(snapshot_id)
         except NoSuchSnapshot:
             continue
         except Corruption as error:
-            yield error
+            if at is None or begun <= at:
+                yield error
 
 
 def _sources(found: Iterable[Snapshot]) -> list[SourceInfo]:
