@@ -240,7 +240,7 @@ def test_what_was_left_out_of_a_table_is_not_counted_as_restored() -> None:
     part = replace(outcome("orders", status="in part"), left_out=Share(2, 300, 1_000_000))
     lines = receipts.restore_report(report(part, outcome("log"), left_out=("shop.orders p", "shop.orders q")), "db")
     assert ": 2 tables, 1,700 rows, 2.86 MiB in" in lines[0]
-    assert lines[3].split() == ["shop.orders", "create", "1", "700", "977", "KiB", "in", "part"]
+    assert lines[3].split() == ["shop.orders", "create", "1", "700/1,000", "977", "KiB", "in", "part"]
     assert lines[4].split() == ["shop.log", "create", "3", "1,000", "1.91", "MiB", "restored"]
 
 

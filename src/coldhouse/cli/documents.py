@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coldhouse.operations.init import RepositoryInfo
     from coldhouse.operations.pin import Pin
     from coldhouse.operations.proof import ProofRecord
-    from coldhouse.operations.restore import RestoreReport
+    from coldhouse.operations.restore import RestoreReport, TableOutcome
     from coldhouse.operations.show import SnapshotDetail
 
 
@@ -360,7 +360,7 @@ def _restored(report: RestoreReport) -> RestoreDocument:
             parts=outcome.brought.parts,
             bytes=outcome.brought.bytes,
             rows_expected=outcome.rows if outcome.rows_known else None,
-            rows_restored=outcome.rows_restored if outcome.status in ("restored", "in part") else 0,
+            rows_restored=_rows_restored(outcome),
             note=outcome.note,
         )
         for outcome in report.tables
@@ -382,6 +382,12 @@ def _restored(report: RestoreReport) -> RestoreDocument:
         left_out=list(report.left_out),
         warnings=list(report.warnings),
     )
+
+
+def _rows_restored(outcome: TableOutcome) -> int | None:
+    if outcome.status == "restored":
+        return outcome.rows_restored
+    return outcome.rows_moved if outcome.status == "in part" else 0
 
 
 def utc(moment: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from coldhouse.errors import Corruption, NoSuchSnapshot
+from coldhouse.errors import Corruption, NoSuchSnapshot, OldKey
 from coldhouse.model import Snapshot, SourceInfo
 from coldhouse.operations import snapshots
 from coldhouse.repository import Repository
@@ -61,10 +61,12 @@ def usual(repository: Repository, source: str) -> str:
     return source if len(_sources(seen)) > 1 else ""
 
 
-def _chosen(walk: Iterator[Snapshot | Corruption], source: str, at: datetime | None, seen: list[Snapshot]) -> Snapshot:
+def _chosen(
+    walk: Iterator[Snapshot | Corruption | OldKey], source: str, at: datetime | None, seen: list[Snapshot]
+) -> Snapshot:
     """The first that fits; a damaged one before it could be the one that is meant. What was passed goes to ``seen``."""
     for each in walk:
-        if isinstance(each, Corruption):
+        if isinstance(each, Corruption | OldKey):
             raise each
         seen.append(each)
         if (at is None or each.finished <= at) and snapshots.chosen((each,), source):
@@ -77,7 +79,7 @@ def _chosen(walk: Iterator[Snapshot | Corruption], source: str, at: datetime | N
     )
 
 
-def _newest_first(repository: Repository, at: datetime | None = None) -> Iterator[Snapshot | Corruption]:
+def _newest_first(repository: Repository, at: datetime | None = None) -> Iterator[Snapshot | Corruption | OldKey]:
     """All snapshots that are not forgotten meanwhile, and in place of those that cannot be read what is wrong.
 
     What was begun after ``at`` and cannot be read is left out: it is not the one that is meant.
@@ -87,7 +89,7 @@ def _newest_first(repository: Repository, at: datetime | None = None) -> Iterato
             yield repository.snapshot(snapshot_id)
         except NoSuchSnapshot:
             continue
-        except Corruption as error:
+        except (Corruption, OldKey) as error:
             if at is None or begun <= at:
                 yield error
 
