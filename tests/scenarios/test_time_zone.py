@@ -29,7 +29,7 @@ VISITS = (
 )
 QUESTIONS = (
     "SELECT count() FROM {db}.visits WHERE toDate(at) = '2026-02-01'",
-    "SELECT count(), min(id), max(id) FROM {db}.visits WHERE at >= '2026-01-31 20:00:00' AND at < '2026-02-01 03:00'",
+    "SELECT count(), max(id) FROM {db}.visits WHERE at >= '2026-01-31 20:00:00' AND at < '2026-02-01'",
     "SELECT day, n FROM {db}.daily",
     "SELECT id, at FROM {db}.visits ORDER BY id",
 )
