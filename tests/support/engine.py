@@ -45,7 +45,8 @@ class EngineServer:
     """A server that can be stopped, killed and started again on the same directory and port.
 
     ``site`` is a folder with another chdb-core (``pip install --target``), ``config`` a server configuration file;
-    ``denied`` are statements (``BACKUP``) for which the user lacks the grant, ``version`` is a version to pretend.
+    ``denied`` are statements (``BACKUP``) for which the user lacks the grant, ``version`` is a version to pretend;
+    ``timezone`` is that of its machine.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class EngineServer:
         config: Path | None = None,
         denied: tuple[str, ...] = (),
         version: str = "",
+        timezone: str = "",
     ) -> None:
         self.directory = directory
         self.user = user
@@ -66,6 +68,7 @@ class EngineServer:
         self.config = config
         self.denied = denied
         self.version = version
+        self.timezone = timezone
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,7 +102,8 @@ class EngineServer:
             command,
             cwd=CHECKOUT,
             env=os.environ
-            | {"ENGINE_PASSWORD": self.password, "PYTHONWARNINGS": "", "PYTHONPATH": os.pathsep.join(sys.path)},
+            | {"ENGINE_PASSWORD": self.password, "PYTHONWARNINGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+            | ({"TZ": self.timezone} if self.timezone else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

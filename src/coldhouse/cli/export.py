@@ -42,6 +42,11 @@ def command(session: Session, snapshot: str, table: str, to: str, format_name: s
     name = parse_name(table)
     if not name.table:
         raise UsageError(f"{table!r} is a database", hint="write database.table")
+    if to == "-":
+        raise UsageError(
+            "an export goes into a file, and - is none",
+            hint="coldhouse sql SNAPSHOT 'SELECT * FROM DB.TABLE' --format NAME writes to standard output",
+        )
     chosen = export.ExportOptions(snapshot=snapshot, table=name, to=Path(to).expanduser(), format=format_name)
     with session.repository() as repository, session.listener() as listener:
         asked = SqlOptions(snapshot, source=session.whose(repository, snapshot))

@@ -80,8 +80,8 @@ def run(repository: Repository, options: ExportOptions, listener: Listener = sil
                 f"there is no table {options.table} in the snapshot", hint="coldhouse show lists what it holds"
             )
         listener(Phase(f"exporting {options.table}"))
-        name = sql.quote_name(options.table)
-        with closing(session.stream(sql.select(("*",), name), chosen)) as pieces, new_file(options.to) as file:
+        query = sql.export_query(options.table)
+        with closing(session.stream(query, chosen)) as pieces, new_file(options.to) as file:
             for piece in pieces:
                 file.write(piece)
                 listener(Progress(file.written, 0))

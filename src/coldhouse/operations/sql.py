@@ -24,6 +24,7 @@ from coldhouse.operations.attach_plan import AttachPlan, database_of, single_sta
 from coldhouse.operations.attaching import Attacher, Site
 from coldhouse.operations.reading import announced
 from coldhouse.operations.web_tables import PageShelf, Readers, WebFolders, store_folder
+from coldhouse.operations.zones import engine_zone
 from coldhouse.repository import Repository
 
 MIB = 1 << 20
@@ -149,7 +150,7 @@ class SqlSession:
         )
         self._listener(Phase("starting the engine"))
         gateway = stack.enter_context(Gateway(GatewaySettings()))
-        engine = stack.enter_context(ScratchEngine(options.limits))
+        engine = stack.enter_context(ScratchEngine(options.limits, timezone=self._zone()))
         self._engine = engine
         self._admin = stack.enter_context(open_source(engine.url))
         for database in self._plan.databases():
@@ -186,6 +187,19 @@ class SqlSession:
                 f"the snapshot has no database {self.database}", hint=f"it has {', '.join(own) or 'no tables at all'}"
             )
 
+    def _zone(self) -> str:
+        """The time zone of the first snapshot's source; one engine has one for all."""
+        first, *others = self._prefixes.items()
+        own = first[1].source.timezone
+        for prefix, snapshot in others:
+            if snapshot.source.timezone != own:
+                there, here = (zone or "an unknown time zone" for zone in (snapshot.source.timezone, own))
+                self._warn(f"{prefix} was taken in {there}: its times are read here as those of {here}")
+        return engine_zone(first[1], self._warn)
+
+    def _warn(self, text: str) -> None:
+        self._listener(Warned(text))
+
     def _attached_databases(self) -> set[str]:
         starts = tuple(database_of(prefix, "") for prefix in self._prefixes if prefix)
         return {database for database in self._plan.databases() if starts and database.startswith(starts)}
@@ -201,7 +215,7 @@ class SqlSession:
                 try:
                     changes.create_function(self._admin, function)
                 except StatementFailed as failure:
-                    self._listener(Warned(f"function {function.name} is not there: {failure.message}"))
+                    self._warn(f"function {function.name} is not there: {failure.message}")
 
     # -------------------------------------------------------------------------------------------------------- queries
 
