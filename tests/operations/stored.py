@@ -26,6 +26,7 @@ class Stored:
 
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     seed: int = 1
+    settings: PackSettings = SMALL_PACKS
 
     def __post_init__(self) -> None:
         self.repository: Repository = new_repository(self.storage)
@@ -38,7 +39,7 @@ class Stored:
     def part(self, partition: str, name: str, files: Sequence[tuple[str, bytes]], *, damaged: bool = False) -> Part:
         """Store a part; its files have the checksums that ClickHouse would compute."""
         entries = []
-        with self.repository.pack_writer(SMALL_PACKS) as writer:
+        with self.repository.pack_writer(self.settings) as writer:
             for file, content in files:
                 stream = writer.open_file(len(content), None)
                 stream.write(content)

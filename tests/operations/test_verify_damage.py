@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coldhouse.model import Snapshot
+from coldhouse.operations import broken
 from coldhouse.operations.proof import Level, ProofRecord, known
 from coldhouse.operations.verify import Problem, VerifyOptions
+from coldhouse.repository import PackSettings, id_of
 from tests.operations.stored import Stored
 
 STRUCTURE = VerifyOptions(level="structure")
@@ -212,6 +214,35 @@ def test_a_root_that_says_something_else_than_its_tables_is_found() -> None:
     assert problem.kind == "inconsistent"
 
 
+def two_that_share_a_pack() -> tuple[Stored, str]:
+    """The newer snapshot needs the begin of a pack, the older all of it; returns the store and the pack's name."""
+    stored = Stored(settings=PackSettings(compression="none", frames=8))
+    both = stored.part("all", "all_1_1_0", [stored.file("a.bin", 100_000), stored.file("b.bin", 1_000_000)])
+    older = stored.snapshot({"t": [both]})
+    stored.snapshot({"t": [replace(both, files=both.files[:1])]}, older, hour=1)
+    (name,) = stored.names("packs/")
+    return stored, name
+
+
+@pytest.mark.parametrize("level", ["data", "data of the newer alone"])
+def test_damage_in_a_part_of_a_pack_that_a_snapshot_does_not_need_is_a_remark(level: str) -> None:
+    stored, name = two_that_share_a_pack()
+    stored.flip(name)
+    *before, newer = stored.verify(DATA if level == "data" else VerifyOptions("latest", "data"))
+    assert [problem.object for report in before for problem in report.problems] == [name] * len(before)
+    assert (newer.ok, newer.problems) == (True, ())
+    assert newer.remarks == (f"a part of {name} that this snapshot does not need is damaged",)
+    assert newer.damage_beside, "the run does not end as if nothing were wrong"
+    assert _best(stored, newer.snapshot) == "data"
+    assert id_of(name) in broken.read(stored.repository).ids, "the next backup does not build on it"
+
+
+def test_damage_in_the_frame_that_both_snapshots_need_concerns_both() -> None:
+    stored, name = two_that_share_a_pack()
+    stored.flip(name, 1000)
+    assert [report.ok for report in stored.verify(DATA)] == [False, False]
+
+
 # ------------------------------------------------------------------------------------------------------------ property
 
 
@@ -222,7 +253,7 @@ def test_one_flipped_bit_anywhere_is_always_found_by_data(
 ) -> None:
     stored = made[0]
     before = dict(stored.storage.objects)
-    names = stored.names("packs/") + stored.names("manifests/") + stored.names("snapshots/")
+    names = [name for folder in ("packs/", "manifests/", "snapshots/", "keys/") for name in stored.names(folder)]
     name = names[pick % len(names)]
     try:
         stored.flip(name, at % len(before[name]), bit)

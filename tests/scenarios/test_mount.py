@@ -98,6 +98,21 @@ def test_lost_rows_and_partitions_are_put_back(world: World) -> None:
     assert "by_v" in world.ask("EXPLAIN SELECT v, count() FROM {db}.t GROUP BY v")
 
 
+def test_rows_put_back_pass_through_materialized_views_and_partitions_do_not(world: World) -> None:
+    world.run(
+        PARTS[0],
+        "CREATE MATERIALIZED VIEW {db}.seen (id UInt64) ENGINE = MergeTree ORDER BY id AS SELECT id FROM {db}.t",
+        PARTS[1],
+    )
+    world.backup()
+    with mounting(world):
+        world.run("ALTER TABLE {db}.t DROP PARTITION ID '202603'")
+        world.run("ALTER TABLE {db}.t ATTACH PARTITION ID '202603' FROM {db}_past.t")
+        assert world.ask("SELECT count() FROM {db}.seen") == "9000"
+        world.run("INSERT INTO {db}.t SELECT * FROM {db}_past.t WHERE id < 100")
+        assert world.ask("SELECT count() FROM {db}.seen") == "9100"
+
+
 def test_a_mounted_table_cannot_be_changed(world: World) -> None:
     world.run(*SALES)
     world.backup()

@@ -101,4 +101,5 @@ def command(
         from coldhouse.cli.verify_output import text
 
         print_text(text(reports))
-    return DONE if all(report.ok for report in reports) else CORRUPTION
+    sound = all(report.ok and not report.damage_beside for report in reports)
+    return DONE if sound else CORRUPTION

@@ -81,7 +81,8 @@ def text(reports: Sequence[VerifyReport]) -> list[str]:
     if len(reports) > 1:
         bad = sum(not report.ok for report in reports)
         lines += ["", f"{count(len(reports), 'snapshot')} verified, {f'{bad:,} FAILED' if bad else 'all sound'}"]
-    if any(problem.object for report in reports for problem in report.problems):
+    beside = any(report.damage_beside for report in reports)
+    if beside or any(problem.object for report in reports for problem in report.problems):
         lines += ["", "coldhouse repair --data puts back what lies elsewhere too; with --from URL, also from a copy."]
     return lines
 

@@ -47,12 +47,16 @@ class Checked:
 
 @dataclass(slots=True)
 class Findings:
-    """Collects what is found about one snapshot; ``beyond`` problems were counted and not kept."""
+    """Collects what is found about one snapshot; ``beyond`` problems were counted and not kept.
+
+    ``beside``: something is damaged that lies beside what the snapshot needs, and is a remark.
+    """
 
     checked: Checked = field(default_factory=Checked)
     problems: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     beyond: int = 0
+    beside: bool = False
     _seen: set[Problem] = field(default_factory=set)
 
     @property

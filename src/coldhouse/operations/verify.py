@@ -65,6 +65,7 @@ class VerifyReport:
     """What the verification of one snapshot found; ``more`` problems beyond those listed were only counted.
 
     ``partial``: it covered a sample, or some tables. ``remarks`` are no problems.
+    ``damage_beside``: some pack is damaged, though nowhere that this snapshot needs.
     """
 
     snapshot: str
@@ -75,10 +76,11 @@ class VerifyReport:
     remarks: tuple[str, ...]
     seconds: float
     partial: bool
+    damage_beside: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is wrong with the snapshot."""
         return not self.problems
 
 
@@ -238,6 +240,7 @@ class _Verification:
             remarks=tuple(findings.remarks),
             seconds=subject.seconds,
             partial=done.partial,
+            damage_beside=findings.beside,
         )
 
 

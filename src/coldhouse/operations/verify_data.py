@@ -8,7 +8,7 @@ known to have been damaged at the source are read and not compared.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from coldhouse.events import Listener, Progress
 from coldhouse.model import FileEntry, PackRef, PageRef, Part, Snapshot, TableEntry
 from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.operations.ledger import Ledger
-from coldhouse.repository import PackReader, Page, Repository, frames_of
+from coldhouse.repository import DamagedFrames, PackReader, Page, Repository, frames_of
 
 #: Parts that are read at the same time: hashing and deciphering release the interpreter, and a bucket answers slowly.
 READERS = 4
@@ -32,11 +32,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What reading a page, a part or a pack gave."""
+    """What reading a page or a part gave."""
 
     checked: Checked
     problems: tuple[Problem, ...] = ()
     covered: tuple[tuple[bytes, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pack:
+    """What reading a pack gave; ``frames`` are those that are damaged, if it is nothing else of it."""
+
+    id: bytes
+    problem: Problem | None = None
+    frames: frozenset[int] = frozenset()
 
 
 class DataCheck:
@@ -50,7 +59,7 @@ class DataCheck:
         self._ledger = ledger
         self._listener = listener
         self._pages: dict[bytes, _Told] = {}
-        self._packs: dict[bytes, _Told] = {}
+        self._packs: dict[bytes, _Pack] = {}
         self._suspects: set[bytes] = set()  # packs with files that are not what ClickHouse wrote
         self._covered: dict[bytes, int] = {}  # frames of a pack that were read, one bit each
         self._total = sum(ref.size for ref in chosen.values())
@@ -68,7 +77,7 @@ class DataCheck:
     @property
     def broken(self) -> frozenset[bytes]:
         """The packs, of those read so far, in which something is damaged."""
-        return frozenset(self._suspects).union(pack for pack, told in self._packs.items() if told.problems)
+        return frozenset(self._suspects).union(pack for pack, told in self._packs.items() if told.problem)
 
     @property
     def sound(self) -> frozenset[bytes]:
@@ -87,10 +96,42 @@ class DataCheck:
             with _known_already():
                 for entry in self._repository.catalog(catalog):
                     self._table(entry, needed, findings)
-        for told in self._in_turn(self._pack_task(pack) for pack in sorted(needed & self._chosen.keys())):
-            _keep(told, findings)
+        self._keep_packs(snapshot, needed & self._chosen.keys(), findings)
         findings.checked += Checked(objects=looked_at - len(needed - self._chosen.keys()))
         return needed
+
+    def _keep_packs(self, snapshot: Snapshot, packs: Collection[bytes], findings: Findings) -> None:
+        """Damage of a pack is news if no table was named for it, and a remark where only the rest is needed."""
+        told = [pack for pack in self._in_turn(self._pack_task(id) for id in sorted(packs)) if pack.problem]
+        named = {problem.object for problem in findings.problems}
+        news = [pack for pack in told if pack.problem and pack.problem.object not in named]
+        needed = self._needed_frames(snapshot, {pack.id for pack in news if pack.frames})
+        for pack in news:
+            if pack.problem and (not pack.frames or pack.frames & needed[pack.id]):
+                findings.add(pack.problem)
+            elif pack.problem:
+                findings.beside = True
+                findings.remark(f"a part of {pack.problem.object} that this snapshot does not need is damaged")
+
+    def _needed_frames(self, snapshot: Snapshot, packs: Collection[bytes]) -> dict[bytes, set[int]]:
+        needed: dict[bytes, set[int]] = {pack: set() for pack in packs}
+        if not packs:
+            return needed
+        for catalog in snapshot.catalog:
+            with _known_already():
+                for entry in self._repository.catalog(catalog):
+                    for ref in entry.pages:
+                        with _known_already():
+                            self._add_frames(ref, needed)
+        return needed
+
+    def _add_frames(self, ref: PageRef, needed: dict[bytes, set[int]]) -> None:
+        page = self._repository.page(ref)
+        if needed.keys() & page.packs.keys():
+            for file in (file for part in page.parts() for file in part.files):
+                for pack, frame in frames_of(file.extents):
+                    if pack in needed:
+                        needed[pack].add(frame)
 
     def _table(self, entry: TableEntry, needed: set[bytes], findings: Findings) -> None:
         for ref in entry.pages:
@@ -153,10 +194,10 @@ class DataCheck:
         checked = Checked(0, size, files, int(whole), part.state.rows if complete else 0)
         return _Told(checked, tuple(dict.fromkeys(problems)), tuple(covered))
 
-    def _pack_task(self, pack: bytes) -> Callable[[], _Told]:
+    def _pack_task(self, pack: bytes) -> Callable[[], _Pack]:
         return lambda: self._read_pack(pack)
 
-    def _read_pack(self, pack: bytes) -> _Told:
+    def _read_pack(self, pack: bytes) -> _Pack:
         """Read what of a pack has not been read yet. Two snapshots never come here at the same time."""
         if pack in self._packs:
             return self._packs[pack]
@@ -165,10 +206,11 @@ class DataCheck:
         try:
             self._repository.check_pack(pack, known)
         except Corruption as error:
-            told = _Told(Checked(), (Problem("corrupt", error.message, error.object_name),))
+            frames = error.frames if isinstance(error, DamagedFrames) else frozenset()
+            told = _Pack(pack, Problem("corrupt", error.message, error.object_name), frames)
             self._ledger.broken(pack)
         else:
-            told = _Told(Checked())
+            told = _Pack(pack)
             if pack in self._suspects:
                 self._ledger.broken(pack)
             else:
@@ -196,12 +238,9 @@ def _compare(reader: PackReader, page: Page, file: FileEntry) -> bool:
 
 
 def _keep(told: _Told, findings: Findings) -> None:
-    """Take over what was told; damage of a pack without a table is news only if no table of it was named."""
     findings.checked += told.checked
-    named: Sequence[str] = [problem.object for problem in findings.problems]
     for problem in told.problems:
-        if problem.table or problem.object not in named:
-            findings.add(problem)
+        findings.add(problem)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from coldhouse.repository.names import quarantined as quarantined_name
 from coldhouse.repository.names import snapshot as snapshot_name
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
-from coldhouse.repository.pack_reader import PackReader, frames_of
+from coldhouse.repository.pack_reader import DamagedFrames, PackReader, frames_of
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page, PageMatch, digest_of_states, match_pages
 from coldhouse.repository.records import IMPOSSIBLE
@@ -45,6 +45,7 @@ from coldhouse.repository.slots import Slot, Slots
 __all__ = [
     "IMPOSSIBLE",
     "Credential",
+    "DamagedFrames",
     "FileStream",
     "Holder",
     "Identity",

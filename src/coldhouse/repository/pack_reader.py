@@ -51,6 +51,14 @@ class OpenedPack:
     table: FrameTable
 
 
+class DamagedFrames(Corruption):
+    """Frames of a pack are damaged, ``frames`` their numbers; the rest of it is sound."""
+
+    def __init__(self, error: Corruption, frames: Collection[int]) -> None:
+        super().__init__(error.message, object_name=error.object_name, hint=error.hint)
+        self.frames = frozenset(frames)
+
+
 class _Flight(Generic[T]):
     """Something that one thread fetches while others wait for it."""
 
@@ -423,34 +431,44 @@ def read_directory(storage: Storage, opened: OpenedPack) -> tuple[Run, ...]:
 
 
 def check_pack(storage: Storage, opened: OpenedPack, known: Collection[int] = ()) -> int:
-    """Read every byte of a pack and authenticate it; returns the bytes of plaintext in it. Raises Corruption.
+    """Read every byte of a pack and authenticate it; returns the bytes of plaintext in it.
 
-    Frames whose numbers are ``known`` have been read and authenticated before, and are not read again.
+    Frames whose numbers are ``known`` have been read and authenticated before, and are not read again. Raises
+    DamagedFrames if nothing else of the pack is damaged, Corruption otherwise.
     """
     name, table = opened.name, opened.table
     if bytes(fetch(storage, name, 0, HEADER_SIZE)) != opened.header:
         raise damaged(name, "has a header that differs from the copy at its end")
+    hit: dict[int, Corruption] = {}
     group: list[int] = []
     for index, number in enumerate(table.numbers):
         if number in known:
-            _check_frames(storage, opened, group)
+            hit |= _damaged_frames(storage, opened, group)
             group = []
             continue
         group.append(index)
         if table.starts[index + 1] - table.starts[group[0]] >= _CHECK_BYTES:
-            _check_frames(storage, opened, group)
+            hit |= _damaged_frames(storage, opened, group)
             group = []
-    _check_frames(storage, opened, group)
+    hit |= _damaged_frames(storage, opened, group)
     read_directory(storage, opened)
+    if hit:
+        raise DamagedFrames(next(iter(hit.values())), hit)
     return sum(table.plain)
 
 
-def _check_frames(storage: Storage, opened: OpenedPack, group: list[int]) -> None:
+def _damaged_frames(storage: Storage, opened: OpenedPack, group: list[int]) -> dict[int, Corruption]:
+    """What is wrong with frames that lie behind each other, by their numbers."""
+    hit: dict[int, Corruption] = {}
     if not group:
-        return
+        return hit
     starts = opened.table.starts
     first = starts[group[0]]
     sealed = memoryview(fetch(storage, opened.name, first, starts[group[-1] + 1] - first))
     for index in group:
         piece = sealed[starts[index] - first : starts[index + 1] - first]
-        open_frame(opened.cipher, opened.ref.id, opened.table, index, piece, opened.name)
+        try:
+            open_frame(opened.cipher, opened.ref.id, opened.table, index, piece, opened.name)
+        except Corruption as error:
+            hit[opened.table.numbers[index]] = error
+    return hit
