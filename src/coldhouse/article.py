@@ -16,6 +16,7 @@ from typing import Literal
 from coldhouse.errors import NoRepository, UsageError
 from coldhouse.operations import backup as backup_operation
 from coldhouse.operations import restore as restore_operation
+from coldhouse.operations.choosing import LATEST, usual
 from coldhouse.operations.opening import create_at, open_at
 from coldhouse.repository import Repository
 
@@ -47,7 +48,12 @@ class DatabaseManager:
     ) -> restore_operation.RestoreReport:
         """Bring back the database as of a snapshot; tables that exist are treated as ``existing`` says."""
         with open_at(backup_dir, self._passphrase) as repository:
-            options = restore_operation.RestoreOptions(target=self._database, snapshot=snapshot, existing=existing)
+            options = restore_operation.RestoreOptions(
+                target=self._database,
+                snapshot=snapshot,
+                source=usual(repository, self._database) if snapshot == LATEST else "",
+                existing=existing,
+            )
             return restore_operation.run(repository, options)
 
     def _back_up(self, backup_dir: str, *, full: bool) -> backup_operation.BackupReceipt:

@@ -157,6 +157,11 @@ class TableEntry:
     mutations: tuple[Mutation, ...] = ()
     damaged: tuple[str, ...] = ()
 
+    @property
+    def rows_known(self) -> bool:
+        """Whether ``rows`` is a number that somebody counted: of a table of files without one, it is 0."""
+        return self.kind is not TableKind.FILES or self.rows > 0 or self.bytes == 0
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:

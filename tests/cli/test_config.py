@@ -37,7 +37,7 @@ def test_a_section_wins_over_what_holds_for_every_verb(tmp_path: Path) -> None:
         "source": "http://db:8123",
         "exclude": ["scratch.*"],
     }
-    assert configuration.defaults("show") == {"repo": "/backups"}, "show has no --source"
+    assert configuration.defaults("repair") == {"repo": "/backups"}, "repair has no --source"
     assert warnings == []
 
 
@@ -63,7 +63,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
         ('password_file = "/x"', "'password_file' is not known", "did you mean password-file?"),
         ('password = "x"', "'password' is not known", "does not belong here"),
         ("[bakup]", "section [bakup] is not known", "did you mean backup?"),
-        ('[show]\nsource = "http://db"', "'source' in [show] is not known", "known here: "),
+        ('[repair]\nsource = "http://db"', "'source' in [repair] is not known", "known here: "),
         ("repo = 5", "'repo' must be a text", 'write repo = "..."'),
         ('[backup]\ntable = "a.b"', "'table' in [backup] must be a list of texts", 'write table = ["...", "..."]'),
         ("[backup]\ntable = [1]", "must be a list of texts", "write table"),

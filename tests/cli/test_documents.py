@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from coldhouse.cli import documents
-from coldhouse.model import Mutation, TableName
+from coldhouse.model import Mutation, TableKind, TableName
 from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.init import RepositoryInfo
@@ -104,10 +105,12 @@ def test_snapshots() -> None:
 
 
 def test_show() -> None:
-    detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
+    detail = SnapshotDetail(
+        values.snapshot(), (values.database("void"), values.database(), values.customers(), values.orders())
+    )
     document = json.loads(documents.encoded(documents.detail(detail, "/backups")))
     contents = document.pop("contents")
-    assert document == SNAPSHOT | {"functions": ["twice"]}
+    assert document == SNAPSHOT | {"functions": ["twice"], "empty_databases": ["void"]}
     assert contents == [
         {
             "database": "shop",
@@ -152,7 +155,7 @@ def test_restore() -> None:
     report = RestoreReport(
         values.snapshot(),
         (
-            TableOutcome(orders, TableName("old", "orders"), "create", 1000, 2000, 3, "restored"),
+            TableOutcome(orders, TableName("old", "orders"), "create", 1000, 2000, 3, "restored", rows_restored=1000),
             TableOutcome(log, log, "skip", 7, 70, 0, "skipped", "it is already there"),
         ),
         ("careful",),
@@ -163,6 +166,8 @@ def test_restore() -> None:
     )
     assert json.loads(documents.encoded(documents.restore(report))) == {
         "snapshot": values.SECOND,
+        "source": "http://db:8123",
+        "taken_at": "2026-11-23T07:30:00Z",
         "dry_run": False,
         "tables": [
             {
@@ -221,3 +226,16 @@ def test_what_a_restore_cost_and_what_one_would_cost() -> None:
     assert (document["bytes_served_at_least"], document["bytes_served_at_most"]) == (3145728, 3145728)
     assert (document["requests_at_least"]["get"], document["requests_at_most"]["get"]) == (30, 45)
     assert (document["requests_at_least"]["bytes_down"], document["requests_at_most"]["bytes_up"]) == (1048576, 9000)
+
+
+def test_rows_that_nobody_has_counted_are_null() -> None:
+    tiny = replace(values.orders(), kind=TableKind.FILES, engine="TinyLog", rows=0, parts=0)
+    (table,) = documents.detail(SnapshotDetail(values.snapshot(), (tiny,)), "/backups").contents
+    assert table.rows is None
+    log = TableName("shop", "log")
+    outcome = TableOutcome(log, log, "append", 0, 70, 0, "restored", rows_known=False)
+    report = RestoreReport(values.snapshot(), (outcome,), (), (), (), 1.0, dry_run=False)
+    (restored,) = documents.restore(report).tables
+    assert (restored.rows_expected, restored.rows_restored) == (None, None)
+    report = replace(report, tables=(replace(outcome, rows_restored=7),))
+    assert (documents.restore(report).tables[0].rows_restored, documents.restore(report).rows) == (7, 7)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +187,8 @@ class TestMainJob:
         assert [kind for kind, number in asked.items() if not least[kind] <= number <= most[kind]] == []
         assert document == {
             "snapshot": snapshot["snapshot"],
+            "source": desk.engine.address,
+            "taken_at": snapshot["started_at"],
             "dry_run": False,
             "rows": 10000,
             "bytes": snapshot["bytes_total"],
@@ -220,7 +224,16 @@ class TestMainJob:
         assert "D = B + I" in done.out
         assert "ClickHouse sends" in done.err
         assert desk.run("backup", "--table", "shop.*", "--quiet").err == ""
-        assert "2 snapshots, newest last" in desk.run("snapshots").out
+        of_this_source = desk.run("snapshots").out
+        assert of_this_source.startswith(f"Snapshots of {desk.engine.address} only; --source ''")
+        assert "2 snapshots, newest last" in of_this_source
+        of_another = desk.run("snapshots", COLDHOUSE_SOURCE="http://new-host:8123").out
+        assert of_another.startswith(
+            f"No snapshots of http://new-host:8123; 2 of other sources: {desk.engine.address}."
+        )
+        everything = desk.run("snapshots", "--source", "", COLDHOUSE_SOURCE="http://new-host:8123").out
+        assert everything.startswith("SNAPSHOT")
+        assert "2 snapshots, newest last" in everything
         assert "shop.orders" in desk.run("show", "latest").out
         desk.engine.query("DROP DATABASE shop SYNC")
         assert "Restore complete" in desk.run("restore", "latest").out
@@ -295,6 +308,55 @@ class TestWhereSettingsComeFrom:
         assert desk.good("restore", "latest", "--target", f"chdb://{target}")["rows"] == 1000
         with EngineServer(target) as engine:
             assert engine.query(SUMS) == sums
+
+
+class TestTwoSources:
+    """One repository for two ClickHouses."""
+
+    @pytest.fixture
+    def other(self, desk: Desk, tmp_path: Path) -> str:
+        """An embedded database whose table has the same name, backed up after the server's."""
+        folder = tmp_path / "other"
+        session = f"from chdb.session import Session; q = Session({str(folder)!r}).query; "
+        session += "q('CREATE DATABASE shop'); "
+        session += "q('CREATE TABLE shop.orders (id UInt64, v String) ENGINE = MergeTree ORDER BY id'); "
+        session += "q('INSERT INTO shop.orders SELECT 1, toString(2)')"
+        subprocess.run([sys.executable, "-c", session], check=True)
+        desk.good("backup", "--table", "shop.*")
+        url = f"chdb://{folder}"
+        desk.good("backup", "--table", "shop.*", "--source", url)
+        return url
+
+    def test_the_configured_source_is_whose_latest_is_meant(self, desk: Desk, other: str) -> None:
+        sums = desk.engine.query(SUMS)
+        assert desk.good("show", "latest")["source"] == desk.engine.address
+        assert desk.good("show", "latest", "--source", other)["source"] == other
+        for source, rows in (((), "10000\n"), (("--source", other), "1\n")):
+            done = desk.run("sql", "latest", "SELECT count() FROM shop.orders", *source)
+            assert (done.status, done.out) == (0, rows), done.err
+            exported = desk.good("export", "latest", "shop.orders", "--to", f"{rows.strip()}.csv", *source)
+            assert exported["rows"] == int(rows)
+        document = desk.good("restore", "latest", "--existing", "replace", "--table", "shop.orders")
+        assert document["source"] == desk.engine.address
+        assert ISO.fullmatch(str(document["taken_at"]))
+        assert desk.engine.query(SUMS) == sums
+
+    def test_without_one_nothing_is_overwritten(self, desk: Desk, other: str) -> None:
+        sums = desk.engine.query(SUMS)
+        del desk.coldhouse.environment["COLDHOUSE_SOURCE"]
+        for which in (("latest",), ("--at", "2100-01-01T00:00")):
+            done = desk.bad(13, "no_such_snapshot", "restore", *which, "--existing", "replace")
+            assert other in done.err
+            assert desk.engine.address in done.err
+            assert "--source" in done.err
+        assert desk.engine.query(SUMS) == sums
+
+    def test_people_are_told_what_they_get(self, desk: Desk, other: str) -> None:
+        for arguments in (("--dry-run",), ()):
+            done = desk.run("restore", "latest", "--source", other, "--rename", "shop=shop2", *arguments)
+            assert done.status == 0, done.err
+            assert re.search(rf" of {re.escape(other)}, taken \d{{4}}-", done.out), done.out
+            desk.engine.query("DROP DATABASE IF EXISTS shop2 SYNC")
 
 
 class TestExitStatuses:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +63,18 @@ def test_a_file_that_holds_no_passphrase_is_refused(tmp_path: Path, content: byt
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere cannot be read: No such file"):
         resolve((PassphraseSources(file=str(tmp_path / "nowhere")),), no_warning)
+
+
+def test_the_hint_about_a_missing_file_makes_it(tmp_path: Path) -> None:
+    source = PassphraseSources(file=str(tmp_path / "not here yet"))
+    with pytest.raises(UsageError) as missing:
+        resolve((source,), no_warning)
+    command = re.search(r"\(umask .*\)(?=, and keep)", missing.value.hint)
+    assert command
+    subprocess.run(["sh", "-c", command[0]], check=True)
+    warnings: list[str] = []
+    assert len(resolve((source,), warnings.append)) == 44
+    assert warnings == []
 
 
 def test_a_file_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:

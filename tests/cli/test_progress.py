@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import re
+import time
 
 from coldhouse.cli.progress import LineListener, progress_text, showing
 from coldhouse.events import Phase, Progress, Warned
@@ -64,11 +66,16 @@ def test_secrets_and_control_characters_never_arrive() -> None:
         assert "table [red]\\x07bell[/red] ***" in stream.getvalue()
 
 
-def test_a_terminal_gets_a_bar_with_bytes() -> None:
+def test_a_terminal_gets_a_bar_with_bytes_rate_and_time_left() -> None:
     stream = Terminal()
     with showing(stream, as_it_is, quiet=False) as listener:
         listener(Progress(1 * MIB, 4 * MIB))
         listener(Phase("sending [shop.orders]"))
-        listener(Progress(2 * MIB, 4 * MIB, "[shop.orders]"))
-    assert "2.0/4.0 MiB" in stream.getvalue()
-    assert "sending [shop.orders]" in stream.getvalue()
+        for done in range(3):  # a rate needs two points in time
+            listener(Progress(done * MIB, 4 * MIB, "[shop.orders]"))
+            time.sleep(0.05)
+    shown = stream.getvalue()
+    assert "2.0/4.0 MiB" in shown
+    assert "sending [shop.orders]" in shown
+    assert re.search(r"\d+\.\d [KM]i?B/s", shown), "the rate"
+    assert re.search(r"\d:\d\d:\d\d", shown), "the time left"

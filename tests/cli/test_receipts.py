@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from coldhouse.cli import cost_output, receipts
-from coldhouse.model import Mutation, TableName
+from coldhouse.model import Mutation, TableKind, TableName
 from coldhouse.operations.backup import BackupReceipt
 from coldhouse.operations.estimate import Requests
 from coldhouse.operations.restore import RestoreReport
@@ -99,6 +99,45 @@ def test_an_empty_repository_says_so() -> None:
     assert receipts.snapshot_list([]) == ["No snapshots."]
 
 
+OTHERS = [values.full_snapshot(), values.snapshot()]
+
+
+def test_a_list_that_is_not_of_everything_says_what_it_is_of() -> None:
+    lines = receipts.snapshot_list([values.snapshot()], which=receipts.Which("http://db:8123"), others=OTHERS[:1])
+    assert lines[:2] == ["Snapshots of http://db:8123 only; --source '' lists those of all sources.", ""]
+    tagged = receipts.Which(tags=(("host", "db1"), ("kind", "nightly")))
+    assert receipts.snapshot_list(OTHERS, which=tagged)[0] == "Snapshots tagged host=db1 kind=nightly only."
+    both = receipts.Which("http://db:8123", (("host", "db1"),))
+    heading = receipts.snapshot_list(OTHERS, which=both)[0]
+    assert heading == "Snapshots of http://db:8123 tagged host=db1 only; --source '' lists those of all sources."
+
+
+def test_snapshots_that_are_not_of_the_source_asked_for_are_not_gone() -> None:
+    """After a disaster the source is often another host: an empty list must not read as if the backups were lost."""
+    other = receipts.Which("http://new:8123")
+    assert receipts.snapshot_list([], which=other, others=OTHERS) == [
+        "No snapshots of http://new:8123; 2 of other sources: http://db:8123.",
+        "--source '' lists those of all sources.",
+    ]
+    tagged = receipts.Which("http://db:8123", (("kind", "nightly"),))
+    assert receipts.snapshot_list([], which=tagged, others=OTHERS[:1]) == [
+        "No snapshots of http://db:8123 tagged kind=nightly; 1 other, of http://db:8123.",
+        "--source '' lists those of all sources.",
+    ]
+    assert receipts.snapshot_list([], which=receipts.Which(tags=(("kind", "nightly"),)), others=OTHERS) == [
+        "No snapshots tagged kind=nightly; 2 others, of http://db:8123."
+    ]
+    assert receipts.snapshot_list([], which=other) == ["No snapshots of http://new:8123; the repository is empty."]
+
+
+def test_databases_without_tables_are_shown_by_name() -> None:
+    tables = (values.database("archive"), values.database("b"), values.database(), values.orders())
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), tables), "")
+    assert "  empty       databases archive, b" in lines
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), tables[2:]), "")
+    assert not any(line.startswith("  empty ") for line in lines)
+
+
 def test_a_snapshot_is_shown_table_by_table() -> None:
     detail = SnapshotDetail(values.snapshot(), (values.database(), values.customers(), values.orders()))
     lines = receipts.snapshot_detail(detail, "/backups")
@@ -120,13 +159,31 @@ def test_a_snapshot_without_tables_is_shown() -> None:
 def test_a_restore_says_which_table_came_from_where() -> None:
     lines = receipts.restore_report(report(outcome("orders", to="orders2"), outcome("log")), "http://db:8123")
     assert lines == [
-        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB"
-        " in 12 s",
+        "Restore complete: snapshot 20261123T073000Z-8899aabbccddeeff of http://db:8123, taken 2026-11-23 07:30:00 UTC,"
+        " to http://db:8123: 2 tables, 2,000 rows, 3.81 MiB in 12 s",
         "",
         "TABLE         FROM         ACTION  PARTS   ROWS      DATA  STATUS    NOTE",
         "shop.orders2  shop.orders  create      3  1,000  1.91 MiB  restored",
         "shop.log                   create      3  1,000  1.91 MiB  restored",
     ]
+
+
+def test_rows_are_those_that_were_counted_beside_those_that_were_to_come() -> None:
+    some = [
+        replace(outcome("whole"), rows_restored=1000),
+        replace(outcome("fewer"), rows_restored=900),
+        replace(outcome("unknown"), rows=0, rows_known=False, rows_restored=7),
+        replace(outcome("planned", status="planned"), rows=0, rows_known=False),
+    ]
+    lines = receipts.restore_report(report(*some), "db")
+    assert [line.split()[3] for line in lines[3:]] == ["1,000", "900/1,000", "7/?", "?"]
+    assert "4 tables, 1,907 rows" in lines[0]
+
+
+def test_rows_that_nobody_has_counted_are_shown_as_such() -> None:
+    tiny = replace(values.orders(), kind=TableKind.FILES, engine="TinyLog", rows=0, parts=0, mutations=())
+    lines = receipts.snapshot_detail(SnapshotDetail(values.snapshot(), (tiny,)), "/backups")
+    assert any(line.split()[:4] == ["shop.orders", "TinyLog", "0", "?"] for line in lines)
 
 
 def test_what_was_skipped_does_not_count_as_restored() -> None:
@@ -139,7 +196,8 @@ def test_what_was_skipped_does_not_count_as_restored() -> None:
 def test_a_dry_run_says_that_nothing_was_changed() -> None:
     lines = receipts.restore_report(report(outcome("orders", status="planned"), dry_run=True), "db")
     assert lines[0].startswith(
-        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff would go to db"
+        "Dry run, nothing was changed. Snapshot 20261123T073000Z-8899aabbccddeeff of http://db:8123, "
+        "taken 2026-11-23 07:30:00 UTC, would go to db"
     )
 
 
@@ -182,7 +240,7 @@ def test_what_was_left_out_of_a_table_is_not_counted_as_restored() -> None:
     part = replace(outcome("orders", status="in part"), left_out=Share(2, 300, 1_000_000))
     lines = receipts.restore_report(report(part, outcome("log"), left_out=("shop.orders p", "shop.orders q")), "db")
     assert ": 2 tables, 1,700 rows, 2.86 MiB in" in lines[0]
-    assert lines[3].split() == ["shop.orders", "create", "1", "700", "977", "KiB", "in", "part"]
+    assert lines[3].split() == ["shop.orders", "create", "1", "700/1,000", "977", "KiB", "in", "part"]
     assert lines[4].split() == ["shop.log", "create", "3", "1,000", "1.91", "MiB", "restored"]
 
 

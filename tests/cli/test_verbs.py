@@ -123,6 +123,31 @@ def test_backup_hands_on_what_was_asked(repository: Path, capsys: Capture, monke
     assert json.loads(printed.out)["snapshot"] == values.SECOND
 
 
+def test_a_warning_stands_on_a_terminal_once(
+    repository: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came with the log, right above the receipt; where the two go different ways, both have it."""
+
+    def backup(repository: Repository, options: BackupOptions, listener: Listener) -> BackupReceipt:
+        listener(Warned("one disk"))
+        return BackupReceipt(values.snapshot(), repository.url, 1.0, (), ("one disk", "not in the log"))
+
+    monkeypatch.setattr("coldhouse.operations.backup.run", backup)
+    arguments = ["backup", "--source", "http://db:8123"]
+    monkeypatch.setattr("coldhouse.cli.session.one_terminal", lambda: True)
+    assert run(arguments) == 0
+    printed = capsys.readouterr()
+    assert (printed.err + printed.out).count("one disk") == 1
+    assert printed.out.endswith("Warnings:\n  not in the log\n")
+    assert run([*arguments, "--quiet"]) == 0
+    assert "one disk" in capsys.readouterr().out, "there was no log"
+    monkeypatch.setattr("coldhouse.cli.session.one_terminal", lambda: False)
+    assert run(arguments) == 0
+    printed = capsys.readouterr()
+    assert "one disk" in printed.out
+    assert "one disk" in printed.err
+
+
 def test_how_hard_a_backup_works_is_handed_on(
     repository: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

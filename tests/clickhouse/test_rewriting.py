@@ -151,3 +151,18 @@ def test_an_engine_is_read_with_its_arguments() -> None:
     )
     assert rewriting.has_old_syntax("CREATE TABLE a.b (`d` Date, `x` UInt8) ENGINE = MergeTree(d, x, 8192)")
     assert not rewriting.has_old_syntax(REPLICATED)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rest", "expected"),
+    [
+        ("`a` UInt8, `t` DateTime", "ORDER BY a TTL t + toIntervalDay(1) SETTINGS index_granularity = 8192", True),
+        ("`a` UInt8 TTL t + toIntervalDay(1), `t` DateTime", "ORDER BY a", True),
+        ("`a` UInt8 COMMENT 'x TTL y', `t` DateTime", "ORDER BY a COMMENT 'a TTL was here'", False),
+        ("`TTL` UInt8, `t` DateTime DEFAULT now()", "ORDER BY `TTL`", False),
+        ("`a` UInt8, PROJECTION p (SELECT a ORDER BY a)", "ORDER BY a", False),
+    ],
+)
+def test_whether_there_is_a_ttl(columns: str, rest: str, expected: bool) -> None:
+    taken = clauses.take_apart(f"CREATE TABLE a.b ({columns}) ENGINE = MergeTree {rest}")
+    assert clauses.has_ttl(taken) is expected

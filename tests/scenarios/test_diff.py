@@ -15,6 +15,7 @@ from coldhouse.operations import diff
 from coldhouse.operations.diff_plan import TableChange
 from tests.scenarios.conftest import Clickhouse, play
 from tests.scenarios.world import PASSPHRASE, World
+from tests.support.engine import EngineServer
 
 EVENTS = (
     "CREATE TABLE {db}.events (id UInt64, day Date, v Int64, a Int64 ALIAS v * 2) ENGINE = MergeTree "
@@ -46,6 +47,31 @@ def test_nothing_changed(world: World) -> None:
     assert changes(world, one, two) == {}
     assert changes(world, one, "live") == {}
     assert changes(world, "live", two) == {}
+
+
+def test_an_untouched_table_is_the_same_after_a_restart(engine_server: EngineServer, folder_url: str) -> None:
+    """Until they are first read, ClickHouse does not know how many rows tables without parts have."""
+    for world in play((engine_server.url, engine_server.query), folder_url):
+        for engine in ("Log", "StripeLog", "TinyLog"):
+            world.run(
+                f"CREATE TABLE {{db}}.{engine} (id UInt64) ENGINE = {engine}",
+                f"INSERT INTO {{db}}.{engine} SELECT number FROM numbers(600)",
+            )
+        world.run(
+            "CREATE TABLE {db}.source (id UInt64) ENGINE = Null",
+            "CREATE MATERIALIZED VIEW {db}.kept ENGINE = Log AS SELECT id FROM {db}.source",
+            "INSERT INTO {db}.source SELECT number FROM numbers(50)",
+        )
+        before = world.backup().snapshot.id
+        engine_server.restart()
+        assert world.ask("SELECT total_rows FROM system.tables WHERE database = '{db}' AND name = 'Log'") == "\\N"
+        assert changes(world, before, "live") == {}
+        engine_server.restart()
+        world.run("INSERT INTO {db}.StripeLog SELECT number FROM numbers(3)")
+        engine_server.restart()
+        found = changes(world, before, "live")
+        assert sorted(found) == ["StripeLog"]
+        assert (found["StripeLog"].before.rows, found["StripeLog"].after.rows) == (600, 603)
 
 
 def test_every_change_is_told(world: World) -> None:
@@ -178,3 +204,11 @@ def test_the_command(
     assert out.endswith('"+",1,"2026-01-01",0\n')
     assert run(["diff", "latest", "latest"]) == 0
     assert "Nothing changed" in capfd.readouterr().out
+
+
+def test_rows_that_the_system_tables_do_not_tell_are_not_compared(world: World) -> None:
+    """Of a TinyLog table, a snapshot has counted the rows; what is live has not been."""
+    world.run("CREATE TABLE {db}.t (v UInt8) ENGINE = TinyLog", "INSERT INTO {db}.t VALUES (1), (2)")
+    snapshot = world.backup().snapshot
+    options = diff.DiffOptions(snapshot.id, "live", source=world.url, include=(f"{world.db}.*",))
+    assert {each.change for each in diff.run(world.repository, options).tables} == {"same"}

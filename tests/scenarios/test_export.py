@@ -48,6 +48,18 @@ def test_a_table_goes_to_every_kind_of_file_and_comes_back_equal(world: World, t
         assert world.ask(f"{content} file('{file}', '{reading}', '{structure}')") == expected
 
 
+def test_statements_name_the_table_that_they_fill(world: World, tmp_path: Path) -> None:
+    world.run("CREATE TABLE {db}.`odd ``name` (id UInt64) ENGINE = MergeTree ORDER BY id")
+    world.run("INSERT INTO {db}.`odd ``name` VALUES (7)")
+    world.backup()
+    exported(world, tmp_path / "odd.sql", "odd `name")
+    statement = (tmp_path / "odd.sql").read_text()
+    assert statement.startswith("INSERT INTO `odd \\`name` (`id`)")
+    world.run("DROP TABLE {db}.`odd ``name` SYNC", "CREATE TABLE {db}.`odd ``name` (id UInt64) ENGINE = Memory")
+    world.run(statement.strip().rstrip(";").replace("INTO ", "INTO {db}."))
+    assert world.ask("SELECT id FROM {db}.`odd ``name`") == "7"
+
+
 def test_a_compressed_name_gives_a_compressed_file(world: World, tmp_path: Path) -> None:
     world.run(*SALES)
     world.backup()
@@ -109,3 +121,8 @@ def test_the_command(
     assert len(file.read_text().splitlines()) == 1000
     assert run(["export", "latest", f"{world.db}.sales", "--to", str(file), "--format", "CSV"]) == 2
     assert run(["export", "latest", world.db, "--to", str(tmp_path / "x.csv")]) == 2
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert run(["export", "latest", f"{world.db}.sales", "--to", "-", "--format", "CSV"]) == 2
+    assert "coldhouse sql" in capsys.readouterr().err
+    assert not (tmp_path / "-").exists()

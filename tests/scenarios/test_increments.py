@@ -6,7 +6,10 @@ import pytest
 
 from coldhouse.clickhouse import BackupRequest, Source, statements
 from coldhouse.storage import StoredObject
+from tests.scenarios.conftest import ALSO_OLD_LONG
 from tests.scenarios.world import World
+
+pytestmark = ALSO_OLD_LONG
 
 Asked = list[BackupRequest]
 

@@ -11,8 +11,11 @@ import pytest
 
 from coldhouse.errors import BackupFailed, Corruption
 from coldhouse.operations import show
-from tests.scenarios.damage import flip, packs, source_file
+from tests.scenarios.conftest import ALSO_OLD
+from tests.scenarios.damage import flip, flip_data_of, packs, source_file
 from tests.scenarios.world import World
+
+pytestmark = ALSO_OLD
 
 #: Lightweight updates need to know each row's block and place.
 PATCHABLE = (
@@ -239,5 +242,28 @@ class TestBitRotAtTheSource:
         receipt = world.backup()
         assert receipt.complete
         world.drop()
+        assert world.restore().complete
+        assert world.content() == before
+
+
+class TestSeveralTables:
+    """A RESTORE of several tables that fails leaves full ones beside empty ones, and cannot be repeated."""
+
+    def test_a_restore_in_which_one_table_fails_is_repeated_and_doubles_nothing(self, world: World) -> None:
+        for table in ("a", "b", "c"):
+            world.run(f"CREATE TABLE {{db}}.{table} (id UInt64, v String) ENGINE = MergeTree ORDER BY id {WIDE}")
+            world.run(f"INSERT INTO {{db}}.{table} SELECT number, randomPrintableASCII(100) FROM numbers(10000)")
+        before = world.content()
+        world.backup()
+        world.drop()
+        flip_data_of(world, "b")
+
+        with pytest.raises(Corruption):
+            world.restore()
+
+        assert world.content_of("a") == before["a"], "it came before the one that failed, and is whole"
+        if "b" in world.tables():
+            assert world.ask("SELECT count() FROM {db}.b") == "0"
+        flip_data_of(world, "b")  # the disk is repaired
         assert world.restore().complete
         assert world.content() == before

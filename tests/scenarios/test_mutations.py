@@ -11,7 +11,10 @@ from coldhouse.clickhouse import inspect
 from coldhouse.errors import BackupFailed
 from coldhouse.events import Event, Phase, Warned
 from coldhouse.model import Mutation, TableName
+from tests.scenarios.conftest import ALSO_OLD_LONG
 from tests.scenarios.world import World
+
+pytestmark = ALSO_OLD_LONG
 
 
 class TestUnfinishedMutations:

@@ -1,4 +1,7 @@
-"""The oldest engine that can BACKUP and be tested here (26.7), alone and together with the newest."""
+"""The oldest engine that can BACKUP and be tested here (26.7), alone and together with the newest.
+
+Losses, mutations and increments are played in it as well, in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.conftest import play
+from tests.scenarios.conftest import Clickhouse, play
 from tests.scenarios.test_restore_options import SHOP
 from tests.scenarios.test_round_trips import NO_MERGES, comes_back
 from tests.scenarios.world import World
 from tests.support.engine import EngineServer
-from tests.support.fixtures_engine import OLD_ENGINE
-
-
-@pytest.fixture(scope="module")
-def old_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
-    """A server of chdb-core 26.7 that the tests of this module share."""
-    if not (OLD_ENGINE / "chdb").is_dir():
-        pytest.skip(f"no chdb-core 26.7 in {OLD_ENGINE}")
-    with EngineServer(tmp_path_factory.mktemp("old") / "data", site=OLD_ENGINE) as server:
-        assert server.query("SELECT version()").startswith("26.7.")
-        yield server
 
 
 @pytest.fixture
-def old_world(old_engine: EngineServer, tmp_path: Path) -> Iterator[World]:
-    yield from play((old_engine.url, old_engine.query), str(tmp_path / "repository"))
+def old_world(old_server: Clickhouse, tmp_path: Path) -> Iterator[World]:
+    yield from play(old_server, str(tmp_path / "repository"))
 
 
 def test_tables_of_many_kinds_come_back(old_world: World) -> None:
@@ -93,15 +85,13 @@ def test_after_a_restore_mutations_take_effect(old_world: World) -> None:
 
 
 @pytest.mark.parametrize("direction", ["older to newer", "newer to older"])
-def test_between_versions(
-    old_engine: EngineServer, module_engine: EngineServer, tmp_path: Path, direction: str
-) -> None:
-    ends = (old_engine, module_engine) if direction == "older to newer" else (module_engine, old_engine)
-    source, target = ends
-    for world in play((source.url, source.query), str(tmp_path / "repository")):
+def test_between_versions(old_server: Clickhouse, module_engine: EngineServer, tmp_path: Path, direction: str) -> None:
+    new_server = (module_engine.url, module_engine.query)
+    source, target = (old_server, new_server) if direction == "older to newer" else (new_server, old_server)
+    for world in play(source, str(tmp_path / "repository")):
         world.run(*SHOP)
         world.backup()
-        other = World(target.url, target.query, world.repository, world.db)
+        other = World(*target, world.repository, world.db)
         other.restore()
         assert other.content() == world.content()
         other.drop()

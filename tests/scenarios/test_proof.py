@@ -7,7 +7,7 @@ import json
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +15,17 @@ from typing import ClassVar, Self
 
 import pytest
 
+from coldhouse.cityhash import file_hash
 from coldhouse.cli.main import run as command
 from coldhouse.clickhouse.scratch import ScratchEngine
 from coldhouse.clickhouse.scratch_server import SLACK
 from coldhouse.errors import ColdhouseError, SourceError, UsageError
-from coldhouse.model import Snapshot, TableName
+from coldhouse.model import Part, Snapshot, TableName
 from coldhouse.operations import proof, verify
 from coldhouse.operations.verify import VerifyOptions, VerifyReport
 from coldhouse.repository import new_snapshot_id
 from tests.scenarios.conftest import Clickhouse, play
-from tests.scenarios.damage import flip, flip_data_of, packs
+from tests.scenarios.damage import flip, flip_data_of, packs, source_file
 from tests.scenarios.world import PASSPHRASE, World
 
 DRILL = VerifyOptions("latest", "drill")
@@ -78,6 +79,22 @@ def defined_as(world: World, snapshot: Snapshot, definitions: dict[str, str]) ->
             text = definitions.get(entry.name.table)
             draft.carry(entry if text is None else replace(entry, definition=text.replace("{db}", world.db)))
         return draft.commit(replace(snapshot, id=new_snapshot_id(datetime.now(UTC)), parent=snapshot.id))
+
+
+def with_parts(world: World, snapshot: Snapshot, table: str, change: Callable[[Part], Part]) -> Snapshot:
+    """The same snapshot, with other parts of one table: authentic, consistent with itself, and what the test says."""
+    repository = world.repository
+    with repository.draft(snapshot) as draft:
+        rows = snapshot.accounting.rows
+        for entry in repository.entries(snapshot):
+            if entry.name != TableName(world.db, table):
+                draft.carry(entry)
+                continue
+            known = {id: ref for page in entry.pages for id, ref in repository.page(page).packs.items()}
+            added = draft.add(replace(entry, damaged=()), map(change, repository.parts(entry)), known.__getitem__)
+            rows += added.rows - entry.rows
+        made = replace(snapshot, id=new_snapshot_id(datetime.now(UTC)), parent=snapshot.id, damaged=())
+        return draft.commit(replace(made, accounting=replace(snapshot.accounting, rows=rows)))
 
 
 @pytest.mark.parametrize("level", ["structure", "data", "drill"])
@@ -134,6 +151,43 @@ def test_a_table_that_needs_a_missing_one_is_found_and_the_others_are_still_trie
     report = verified(shop, VerifyOptions(broken.id, "drill"))
     assert f"{shop.db}.states" in {problem.table for problem in report.problems}
     assert report.checked.rows >= 50000, "the table before it was restored"
+
+
+def test_fewer_rows_than_the_snapshot_says_are_found_by_the_drill_alone(shop: World) -> None:
+    def promised(part: Part) -> Part:
+        return replace(part, state=replace(part.state, rows=part.state.rows + 1))
+
+    short = with_parts(shop, shop.backup().snapshot, "orders", promised)
+    assert verified(shop, VerifyOptions(short.id, "structure")).ok, "it is consistent with itself"
+    assert verified(shop, VerifyOptions(short.id, "data")).ok, "its bytes are those that were backed up"
+    (problem,) = verified(shop, VerifyOptions(short.id, "drill")).problems
+    assert (problem.kind, problem.table) == ("restore", f"{shop.db}.orders")
+    assert "50,000 rows" in problem.message
+    assert "50,004" in problem.message
+
+
+def test_a_part_that_was_backed_up_as_it_was_and_fails_check_table_is_found_by_the_drill_alone(shop: World) -> None:
+    where = "database = '{db}' AND table = 'states' AND active"
+    name = shop.ask(f"SELECT max(name) FROM system.parts WHERE {where}")
+    path = source_file(shop, "states", f"{name}/data.bin")
+    flip(path)
+    rot = file_hash(path.read_bytes())
+
+    def believed(part: Part) -> Part:
+        files = (replace(file, damaged=False, checksum=rot if file.damaged else file.checksum) for file in part.files)
+        return replace(part, files=tuple(files))
+
+    snapshot = shop.backup().snapshot
+    assert snapshot.damaged == (f"{shop.db}.states {name}/data.bin",)
+    bad = with_parts(shop, snapshot, "states", believed)
+    assert verified(shop, VerifyOptions(bad.id, "structure")).ok
+    assert verified(shop, VerifyOptions(bad.id, "data")).ok
+    report = verified(shop, VerifyOptions(bad.id, "drill"))
+    (problem,) = report.problems
+    assert (problem.kind, problem.table) == ("check", f"{shop.db}.states")
+    assert problem.part == name
+    assert "CHECK TABLE finds" in problem.message
+    assert proof.known(shop.repository, bad.id).damaged_at is not None
 
 
 def test_what_a_scratch_engine_cannot_have_is_replaced_and_said(shop: World) -> None:
@@ -210,16 +264,12 @@ def test_a_flipped_byte_is_told_by_object_and_table_and_the_drill_goes_on(shop: 
 
 def test_bit_rot_at_the_source_is_a_remark(shop: World) -> None:
     snapshot = shop.backup().snapshot
-    with shop.repository.draft(snapshot) as draft:
-        for entry in shop.repository.entries(snapshot):
-            if entry.name != TableName(shop.db, "orders"):
-                draft.carry(entry)
-                continue
-            parts = list(shop.repository.parts(entry))
-            rotten = replace(parts[0], files=tuple(replace(file, damaged=True) for file in parts[0].files))
-            known = {id: ref for page in entry.pages for id, ref in shop.repository.page(page).packs.items()}
-            draft.add(entry, [rotten, *parts[1:]], known.__getitem__)
-        rot = draft.commit(replace(snapshot, id=new_snapshot_id(datetime.now(UTC))))
+
+    def rotten(part: Part) -> Part:
+        sound = part.state.partition != "202601"
+        return part if sound else replace(part, files=tuple(replace(file, damaged=True) for file in part.files))
+
+    rot = with_parts(shop, snapshot, "orders", rotten)
     for level in ("structure", "data", "drill"):
         assert verified(shop, VerifyOptions(rot.id, level)).problems == ()
     remarks = verified(shop, VerifyOptions(rot.id, "drill")).remarks

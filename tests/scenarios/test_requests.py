@@ -34,8 +34,8 @@ COSTS = {
     "restore of the table": "2 PUT 6 GET 1 LIST 3 HEAD 2 DELETE, 6 objects",
     "increment, nothing changed": "2 PUT 3 GET 3 LIST 3 HEAD 1 DELETE, 11 objects",
     "increment, one of 12 partitions changed": "5 PUT 7 GET 3 LIST 8 HEAD 1 DELETE, 15 objects",
-    "restore of the schema": "2 PUT 3 GET 1 LIST 3 HEAD 2 DELETE, 15 objects",
-    "restore of one partition": "2 PUT 11 GET 1 LIST 3 HEAD 2 DELETE, 15 objects",
+    "restore of the schema": "2 PUT 6 GET 1 LIST 6 HEAD 2 DELETE, 15 objects",
+    "restore of one partition": "2 PUT 14 GET 1 LIST 6 HEAD 2 DELETE, 15 objects",
     "verify --level structure": "2 PUT 5 GET 4 LIST 6 HEAD 1 DELETE, 16 objects",
     "forget": "1 PUT 6 GET 8 LIST 9 HEAD 0 DELETE, 16 objects",
 }

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from coldhouse.errors import NoSuchSnapshot, RestoreFailed, TargetExists, UsageError
-from coldhouse.operations import restore
+from coldhouse.operations import restore, verify
 from tests.scenarios.conftest import Clickhouse
 from tests.scenarios.world import World
 
@@ -303,3 +303,44 @@ def test_what_the_snapshot_does_not_have_is_an_error(shop: World) -> None:
     with pytest.raises(UsageError, match="both become"):
         shop.restore(renames=((f"{shop.db}.sales", f"{shop.db}.names"),))
     assert shop.content() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{db}x", "{db}_copy"),
+        ("{db}.slaes", "{db}.sales_then"),
+        ("{db}.names", "{db}.names_then"),  # it is there, and is not restored
+    ],
+)
+def test_a_new_name_for_nothing_that_is_restored_is_an_error(shop: World, old: str, new: str) -> None:
+    shop.run("INSERT INTO {db}.sales VALUES (1, '2026-01-01', 1)")
+    before = shop.content()
+    mistaken = (old.replace("{db}", shop.db), new.replace("{db}", shop.db))
+    with pytest.raises(UsageError, match=f"--rename.*{mistaken[0]}"):
+        shop.restore(include=(f"{shop.db}.sales",), renames=(mistaken,), existing="replace")
+    assert shop.content() == before
+
+
+def test_leaving_out_what_the_snapshot_does_not_have_is_an_error(shop: World) -> None:
+    shop.run("INSERT INTO {db}.sales VALUES (1, '2026-01-01', 1)")
+    before = shop.content()
+    for mistaken in (f"{shop.db}.slaes", f"{shop.db}x.*"):
+        with pytest.raises(UsageError, match=f"--exclude.*{mistaken[:-1]}"):
+            shop.restore(exclude=(f"{shop.db}.names", mistaken), existing="replace")
+    assert shop.content() == before
+    shop.restore(exclude=(f"{shop.db}.sales", f"{shop.db}.m?", f"{shop.db}.mv*"), existing="replace")
+    assert shop.ask("SELECT count() FROM {db}.sales") == "901"
+
+
+def test_leaving_out_what_the_source_does_not_have_is_told(shop: World) -> None:
+    receipt = shop.backup(exclude=(f"{shop.db}.names", f"{shop.db}.slaes", "absent_database"))
+    assert [text for text in receipt.warnings if "slaes" in text or "absent_database" in text or ".names" in text] == [
+        f"nothing at the source matches --exclude {shop.db}.slaes, absent_database"
+    ]
+
+
+def test_a_drill_leaves_out_what_a_snapshot_does_not_have(shop: World) -> None:
+    options = verify.VerifyOptions("latest", level="drill", exclude=("absent.*",))
+    (report,) = verify.run(shop.repository, options)
+    assert report.ok, report.problems

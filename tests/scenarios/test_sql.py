@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -25,6 +26,14 @@ from tests.scenarios.test_round_trips import FAMILY, NO_MERGES, TYPES
 from tests.scenarios.world import PASSPHRASE, World
 
 Capture = pytest.CaptureFixture[bytes]
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
 
 #: A table of which a query needs but a little: a million rows of 10 columns, of which most cannot be compressed.
 LARGE = (
@@ -543,6 +552,21 @@ def test_the_shell_answers_until_the_end(
         assert run(["shell", "latest"]) == 0
     db = command_line.db
     assert capfdbinary.readouterr().out.decode() == f"1000\n{db}.sales\nid\nshop\nsum\n2\n;\n"
+
+
+def test_a_query_of_the_shell_pays_for_itself_alone_and_errors_have_their_hint(
+    command_line: World, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    typed = ["SELECT throwIf(id = 999) FROM sales;", "SELECT 1;", "DROP TABLE sales;", r"\q"]
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda _: typed.pop(0))
+    assert run(["shell", "latest"]) == 0
+    lines = capfd.readouterr().err.splitlines()
+    (cost,) = [line for line in lines if "fetched" in line]
+    assert "0 B fetched from the repository in 0 requests" in cost
+    assert "error: a snapshot can only be read, and this is DROP" in lines
+    assert any(line.startswith("hint: ask with SELECT") for line in lines)
 
 
 def test_the_shell_completes_tables_columns_and_words(command_line: World) -> None:

@@ -13,17 +13,40 @@ from base64 import b64encode
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
+
+
+def post(url: str, sql: str, **settings: str) -> bytes:
+    """Run any statement, as it is, in the server at ``url``; the answer as bytes, TabSeparated if it names no format.
+
+    Raises AssertionError with ClickHouse's own text.
+    """
+    parts = urlsplit(url)
+    credentials = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
+    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", "", ""))
+    request = urllib.request.Request(
+        f"{address}?{urlencode({'default_format': 'TabSeparated'} | settings)}",
+        data=sql.encode("utf-8", "surrogateescape"),
+        headers={"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=900) as answer:
+            body: bytes = answer.read()
+            return body
+    except urllib.error.HTTPError as error:
+        with error:
+            raise AssertionError(f"{sql[:200]}: {error.read().decode()}") from None
 
 
 class EngineServer:
     """A server that can be stopped, killed and started again on the same directory and port.
 
     ``site`` is a folder with another chdb-core (``pip install --target``), ``config`` a server configuration file;
-    ``denied`` are statements (``BACKUP``) for which the user lacks the grant, ``version`` is a version to pretend.
+    ``denied`` are statements (``BACKUP``) for which the user lacks the grant, ``version`` is a version to pretend;
+    ``timezone`` is that of its machine.
     """
 
     def __init__(
@@ -36,6 +59,7 @@ class EngineServer:
         config: Path | None = None,
         denied: tuple[str, ...] = (),
         version: str = "",
+        timezone: str = "",
     ) -> None:
         self.directory = directory
         self.user = user
@@ -44,6 +68,7 @@ class EngineServer:
         self.config = config
         self.denied = denied
         self.version = version
+        self.timezone = timezone
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,7 +102,8 @@ class EngineServer:
             command,
             cwd=CHECKOUT,
             env=os.environ
-            | {"ENGINE_PASSWORD": self.password, "PYTHONWARNINGS": "", "PYTHONPATH": os.pathsep.join(sys.path)},
+            | {"ENGINE_PASSWORD": self.password, "PYTHONWARNINGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+            | ({"TZ": self.timezone} if self.timezone else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -103,19 +129,7 @@ class EngineServer:
 
     def raw(self, sql: str, **settings: str) -> bytes:
         """Run any statement; the answer as bytes. Raises AssertionError with ClickHouse's own text."""
-        credentials = b64encode(f"{self.user}:{self.password}".encode()).decode()
-        request = urllib.request.Request(
-            f"{self.address}/?{urlencode(settings)}",
-            data=sql.encode("utf-8", "surrogateescape"),
-            headers={"Authorization": f"Basic {credentials}"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=900) as answer:
-                body: bytes = answer.read()
-                return body
-        except urllib.error.HTTPError as error:
-            with error:
-                raise AssertionError(f"{sql[:200]}: {error.read().decode()}") from None
+        return post(self.url, sql, **settings)
 
     def __enter__(self) -> Self:
         return self if self._process else self.start()

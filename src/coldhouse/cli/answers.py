@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
@@ -16,7 +17,7 @@ from coldhouse.errors import UsageError
 from coldhouse.events import Event, Warned
 
 if TYPE_CHECKING:
-    from coldhouse.operations.sql import Spent, SqlOptions
+    from coldhouse.operations.sql import Spent, SqlOptions, SqlSession
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +67,18 @@ def _attachment(text: str) -> tuple[str, str]:
             hint="for example --attach monday=20261123T02; the name is a word that you choose",
         )
     return name, snapshot
+
+
+@contextmanager
+def asking(session: Session, options: SqlOptions) -> Iterator[SqlSession]:
+    """A conversation with the repository's snapshots; ``latest`` is that of the source that is given."""
+    from coldhouse.operations.sql import SqlSession
+
+    names = [options.snapshot, *(snapshot for _, snapshot in options.attach)]
+    with session.repository() as repository:
+        chosen = replace(options, source=session.whose(repository, *names))
+        with SqlSession(repository, chosen, warnings_only(session)) as asked:
+            yield asked
 
 
 def output_format(session: Session, given: str) -> str:

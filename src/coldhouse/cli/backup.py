@@ -93,7 +93,7 @@ def command(
     else:
         from coldhouse.cli.receipts import backup_receipt
 
-        print_text(backup_receipt(receipt))
+        print_text(backup_receipt(receipt, session.told()))
     return DONE if receipt.complete else IN_PART
 
 
@@ -109,5 +109,5 @@ def _preview(session: Session, opening: Opening, chosen: BackupOptions) -> int:
     else:
         from coldhouse.cli.cost_output import backup_preview
 
-        print_text(backup_preview(preview))
+        print_text(backup_preview(preview, session.told()))
     return DONE

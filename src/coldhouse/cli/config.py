@@ -41,17 +41,22 @@ _SECTIONS: Mapping[str, Mapping[str, type]] = {
     "key": _REPOSITORY,
     "backup": _REPOSITORY | _GATEWAY | _BANDWIDTH | _BACKUP | {"table": list, "exclude": list, "tag": list},
     "snapshots": _REPOSITORY | {"source": str, "tag": list},
-    "show": _REPOSITORY,
+    "show": _REPOSITORY | {"source": str},
     "doctor": _REPOSITORY | _GATEWAY | {"source": str, "max-age": str, "max-proof-age": str},
     "forget": _REPOSITORY
     | _KEEPING
     | {"source": str, "tag": list, "group-by": str, "time-zone": str, "max-shrink": str},
-    "pin": _REPOSITORY,
-    "unpin": _REPOSITORY,
-    "verify": _REPOSITORY | _BANDWIDTH | {"table": list, "exclude": list, "assertions": list, "scratch-dir": str},
+    "pin": _REPOSITORY | {"source": str},
+    "unpin": _REPOSITORY | {"source": str},
+    "verify": _REPOSITORY
+    | _BANDWIDTH
+    | {"source": str, "table": list, "exclude": list, "assertions": list, "scratch-dir": str},
     "repair": _REPOSITORY | _BANDWIDTH,
     "copy": _REPOSITORY | _BANDWIDTH | _COPY,
-    "restore": _REPOSITORY | _GATEWAY | _BANDWIDTH | {"target": str, "table": list, "exclude": list, "rename": list},
+    "restore": _REPOSITORY
+    | _GATEWAY
+    | _BANDWIDTH
+    | {"source": str, "target": str, "table": list, "exclude": list, "rename": list},
 }
 #: Their values are paths: ``~`` is expanded, and a relative one starts at the folder of the configuration file.
 _PATHS = frozenset(

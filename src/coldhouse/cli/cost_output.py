@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from coldhouse.cli.output import count, facts, listed, size, table
@@ -44,8 +45,8 @@ def restore_cost(report: RestoreReport) -> list[str]:
     return ["", *facts([("served", served), ("requests", requests(report.requests))])]
 
 
-def backup_preview(preview: BackupPreview) -> list[str]:
-    """What a backup would do and cost."""
+def backup_preview(preview: BackupPreview, told: Collection[str] = ()) -> list[str]:
+    """What a backup would do and cost; ``told`` are warnings that need not be repeated."""
     asked = [each for each in preview.tables if each.action == "ask"]
     compared = f"compared with {preview.parent}" if preview.parent else "there is nothing to compare with"
     would = f"{len(asked):,} of {count(len(preview.tables), 'table')}"
@@ -60,7 +61,7 @@ def backup_preview(preview: BackupPreview) -> list[str]:
         _ESTIMATE,
         *facts([("sent", f"{_sizes(0, preview.estimate.sent)} by ClickHouse"), *cost_facts(preview.requests)]),
         *listed("Not in the estimate, because their engines do not tell their size:", list(preview.estimate.unsized)),
-        *listed("Warnings:", list(preview.warnings)),
+        *listed("Warnings:", [text for text in preview.warnings if text not in told]),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +53,7 @@ def command(
     source = session.server_url("source") if live else ""
     chosen = diff.DiffOptions(before=before, after=after, source=source, include=table, exclude=exclude)
     with session.repository() as repository:
+        chosen = chosen if live else replace(chosen, source=session.whose(repository, before, after))
         with session.listener() as listener:
             report = diff.run(repository, chosen, listener)
         if name is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coldhouse.operations.init import RepositoryInfo
     from coldhouse.operations.pin import Pin
     from coldhouse.operations.proof import ProofRecord
-    from coldhouse.operations.restore import RestoreReport
+    from coldhouse.operations.restore import RestoreReport, TableOutcome
     from coldhouse.operations.show import SnapshotDetail
 
 
@@ -129,13 +129,13 @@ class MutationText(msgspec.Struct, frozen=True):
 
 
 class TableDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A table in a snapshot: ``bytes`` = ``bytes_reused`` + ``bytes_new``."""
+    """A table in a snapshot: ``bytes`` = ``bytes_reused`` + ``bytes_new``; ``rows`` null where nobody has counted."""
 
     database: str
     table: str
     engine: str
     parts: int
-    rows: int
+    rows: int | None
     bytes: int
     bytes_reused: int
     bytes_new: int
@@ -147,11 +147,15 @@ class DetailDocument(SnapshotDocument, frozen=True, kw_only=True):
     """The document of ``show``."""
 
     functions: list[str]
+    empty_databases: list[str]
     contents: list[TableDocument]
 
 
 class RestoredTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A restored table under the name that it has now; ``restored_from`` is its name in the snapshot."""
+    """A restored table under the name that it has now; ``restored_from`` is its name in the snapshot.
+
+    ``rows_restored`` were counted in the target; null where nobody could, as ``rows_expected`` where nobody has.
+    """
 
     database: str
     table: str
@@ -160,8 +164,8 @@ class RestoredTable(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     parts: int
     bytes: int
-    rows_expected: int
-    rows_restored: int
+    rows_expected: int | None
+    rows_restored: int | None
     note: str
 
 
@@ -178,6 +182,8 @@ class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What is told of a restore that was done, and of one that would be."""
 
     snapshot: str
+    source: str
+    taken_at: str
     dry_run: bool
     tables: list[RestoredTable]
     rows: int
@@ -307,7 +313,8 @@ def detail(found: SnapshotDetail, location: str) -> DetailDocument:
     fields = msgspec.structs.asdict(snapshot(found.snapshot, location, found.record, found.pin))
     contents = [_table(entry, found.snapshot.id) for entry in found.tables if entry.name.table]
     functions = [function.name for function in found.snapshot.functions]
-    return msgspec.convert(fields | {"functions": functions, "contents": contents}, DetailDocument)
+    more = {"functions": functions, "empty_databases": list(found.empty_databases), "contents": contents}
+    return msgspec.convert(fields | more, DetailDocument)
 
 
 def _table(entry: TableEntry, snapshot_id: str) -> TableDocument:
@@ -317,7 +324,7 @@ def _table(entry: TableEntry, snapshot_id: str) -> TableDocument:
         table=entry.name.table,
         engine=entry.engine,
         parts=entry.parts,
-        rows=entry.rows,
+        rows=entry.rows if entry.rows_known else None,
         bytes=entry.bytes,
         bytes_reused=entry.bytes - new,
         bytes_new=new,
@@ -352,8 +359,8 @@ def _restored(report: RestoreReport) -> RestoreDocument:
             status=outcome.status,
             parts=outcome.brought.parts,
             bytes=outcome.brought.bytes,
-            rows_expected=outcome.rows,
-            rows_restored=outcome.brought.rows if outcome.status in ("restored", "in part") else 0,
+            rows_expected=outcome.rows if outcome.rows_known else None,
+            rows_restored=_rows_restored(outcome),
             note=outcome.note,
         )
         for outcome in report.tables
@@ -361,9 +368,11 @@ def _restored(report: RestoreReport) -> RestoreDocument:
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
     return RestoreDocument(
         snapshot=report.snapshot.id,
+        source=report.snapshot.source.url,
+        taken_at=utc(report.snapshot.started),
         dry_run=report.dry_run,
         tables=tables,
-        rows=sum(outcome.brought.rows for outcome in moved),
+        rows=sum(outcome.rows_moved for outcome in moved),
         bytes=sum(outcome.brought.bytes for outcome in moved),
         seconds=round(report.seconds, 3),
         unfinished_mutations=[
@@ -373,6 +382,12 @@ def _restored(report: RestoreReport) -> RestoreDocument:
         left_out=list(report.left_out),
         warnings=list(report.warnings),
     )
+
+
+def _rows_restored(outcome: TableOutcome) -> int | None:
+    if outcome.status == "restored":
+        return outcome.rows_restored
+    return outcome.rows_moved if outcome.status == "in part" else 0
 
 
 def utc(moment: datetime) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ DONE, IN_PART = 0, 3
     help="The file to write: table.parquet, .csv, .tsv, .jsonl, .arrow, .native, ...; compressed with .gz or .zst.",
 )
 @click.option("--format", "format_name", metavar="NAME", default="", help="ClickHouse's name of the format.")
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -35,13 +37,20 @@ def command(session: Session, snapshot: str, table: str, to: str, format_name: s
     """
     from coldhouse.operations import export
     from coldhouse.operations.renaming import parse_name
+    from coldhouse.operations.sql import SqlOptions
 
     name = parse_name(table)
     if not name.table:
         raise UsageError(f"{table!r} is a database", hint="write database.table")
+    if to == "-":
+        raise UsageError(
+            "an export goes into a file, and - is none",
+            hint="coldhouse sql SNAPSHOT 'SELECT * FROM DB.TABLE' --format NAME writes to standard output",
+        )
     chosen = export.ExportOptions(snapshot=snapshot, table=name, to=Path(to).expanduser(), format=format_name)
     with session.repository() as repository, session.listener() as listener:
-        report = export.run(repository, chosen, listener)
+        asked = SqlOptions(snapshot, source=session.whose(repository, snapshot))
+        report = export.run(repository, replace(chosen, sql=asked), listener)
     from coldhouse.cli.export_output import document, lines
 
     if session.json:

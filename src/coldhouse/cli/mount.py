@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import click
 
@@ -27,6 +28,7 @@ DONE, IN_PART = 0, 3
 @options.target
 @options.tables
 @options.gateway
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -53,6 +55,7 @@ def command(session: Session, snapshot: str, database: str, table: tuple[str, ..
     from coldhouse.cli.mount_output import document, lines
 
     with session.repository() as repository:
+        chosen = replace(chosen, source=session.whose(repository, snapshot))
         # Ctrl-C is the way in which a mount ends
         with mount.Mount(repository, chosen, answers.warnings_only(session)) as mounted, suppress(KeyboardInterrupt):
             if session.json:

@@ -147,6 +147,11 @@ def source(verb: Callable[P, R]) -> Callable[P, R]:
     )(verb)
 
 
+def whose(verb: Callable[P, R]) -> Callable[P, R]:
+    """Add --source, for verbs that read snapshots."""
+    return _kept("--source", "URL", "Of which source the `latest` snapshot is meant: its URL, or its identity.")(verb)
+
+
 def target(verb: Callable[P, R]) -> Callable[P, R]:
     """Add --target."""
     return _kept(

@@ -121,12 +121,21 @@ def _from_file(path: Path, warn: Callable[[str], None], what: str = "password fi
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(LARGEST + 1)
     except OSError as error:
-        raise UsageError(
-            f"the {what} {path} cannot be read: {error.strerror}", hint=f"see --{what.replace(' ', '-')}"
-        ) from error
+        missing = isinstance(error, FileNotFoundError) and what == "password file"
+        hint = _how_to_make(path) if missing else f"see --{what.replace(' ', '-')}"
+        raise UsageError(f"the {what} {path} cannot be read: {error.strerror}", hint=hint) from error
     if stat.S_ISREG(mode) and mode & stat.S_IROTH:
         warn(f"every user of this machine can read the {what} {path}; chmod 600 it")
     return _text(content, f"the {what} {path}")
+
+
+def _how_to_make(path: Path) -> str:
+    import shlex
+
+    return (
+        f"for a new repository make it: (umask 077; head -c 32 /dev/urandom | base64 > {shlex.quote(str(path))}), and "
+        "keep a copy elsewhere; for a repository that exists, bring its passphrase from where you keep it"
+    )
 
 
 def _from_command(command: str) -> str:

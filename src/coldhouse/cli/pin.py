@@ -12,6 +12,7 @@ from coldhouse.cli.session import Session
 @click.command("pin")
 @click.argument("snapshot")
 @click.option("--reason", metavar="TEXT", default="", help="Why; shown beside the snapshot.")
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -25,7 +26,7 @@ def command(session: Session, snapshot: str, reason: str) -> None:
     from coldhouse.operations import pin
 
     with session.repository() as repository:
-        change = pin.pin(repository, snapshot, reason)
+        change = pin.pin(repository, snapshot, reason, source=session.whose(repository, snapshot))
     if session.json:
         print_json(pin_output.document(change))
     else:

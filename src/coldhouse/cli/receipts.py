@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coldhouse.cli import cost_output
-from coldhouse.cli.output import count, duration, facts, listed, local, size, table
+from coldhouse.cli.output import count, duration, facts, listed, local, printable, size, table
 from coldhouse.model import Accounting, Snapshot, TableEntry
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from coldhouse.operations.show import SnapshotDetail
 
 
-def backup_receipt(receipt: BackupReceipt) -> list[str]:
-    """What a backup did: D = B + I first of all."""
+def backup_receipt(receipt: BackupReceipt, told: Collection[str] = ()) -> list[str]:
+    """What a backup did: D = B + I first of all; ``told`` are warnings that need not be repeated."""
     snapshot = receipt.snapshot
     damaged = list(dict.fromkeys([*snapshot.damaged, *receipt.damaged]))
+    warnings = dict.fromkeys([*snapshot.warnings, *receipt.warnings])
     heading = f"Backup complete: snapshot {snapshot.id}"
     if not receipt.complete:
         heading = f"Backup done IN PART: snapshot {snapshot.id}"
@@ -44,18 +46,42 @@ def backup_receipt(receipt: BackupReceipt) -> list[str]:
         "",
         *_equation(snapshot.accounting),
         *_damaged(damaged),
-        *listed("Warnings:", list(dict.fromkeys([*snapshot.warnings, *receipt.warnings]))),
+        *listed("Warnings:", [text for text in warnings if text not in told]),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which snapshots a list is of: those of a ``source`` with some ``tags``; by default all."""
+
+    source: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        of = f" of {self.source}" if self.source else ""
+        tagged = f" tagged {' '.join(f'{key}={value}' for key, value in self.tags)}" if self.tags else ""
+        return of + tagged
+
+
+#: The source is often set for good in the environment, where one forgets it.
+_ALL_SOURCES = "--source '' lists those of all sources."
 
 
 def snapshot_list(
     snapshots: Sequence[Snapshot],
     proofs: Mapping[str, ProofRecord] | None = None,
     pins: Mapping[str, Pin] | None = None,
+    *,
+    which: Which | None = None,
+    others: Sequence[Snapshot] = (),
 ) -> list[str]:
-    """A line for each snapshot, newest last; ``proofs`` and ``pins`` are what is known of each by its id."""
+    """A line for each snapshot, newest last; ``proofs`` and ``pins`` are what is known of each by its id.
+
+    ``which`` says of what the list is, ``others`` are what the repository holds besides.
+    """
+    asked = str(which or "")
     if not snapshots:
-        return ["No snapshots."]
+        return _no_snapshots(which or Which(), others)
     rows = [
         (
             snapshot.id,
@@ -73,7 +99,23 @@ def snapshot_list(
         for snapshot in snapshots
     ]
     headings = ("SNAPSHOT", "TIME", "KIND", "TABLES", "ROWS", "DATA", "NEW", "SOURCE", "VERIFIED", "TAGS")
-    return [*table(headings, rows, right=(3, 4, 5, 6)), "", f"{count(len(snapshots), 'snapshot')}, newest last"]
+    lines = [*table(headings, rows, right=(3, 4, 5, 6)), "", f"{count(len(snapshots), 'snapshot')}, newest last"]
+    if not asked:
+        return lines
+    end = f" only; {_ALL_SOURCES}" if which and which.source else " only."
+    return [printable(f"Snapshots{asked}{end}"), "", *lines]
+
+
+def _no_snapshots(which: Which, others: Sequence[Snapshot]) -> list[str]:
+    """That none was found, and what there is instead: who reads this may just have lost everything else."""
+    if not str(which):
+        return ["No snapshots."]
+    if not others:
+        return [printable(f"No snapshots{which}; the repository is empty.")]
+    sources = ", ".join(dict.fromkeys(snapshot.source.url for snapshot in others))
+    left = f"{len(others):,} of other sources:" if not which.tags else f"{count(len(others), 'other')}, of"
+    lines = [printable(f"No snapshots{which}; {left} {sources}.")]
+    return [*lines, _ALL_SOURCES] if which.source else lines
 
 
 def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
@@ -83,6 +125,7 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
     rows = [_table_row(entry, snapshot.id) for entry in tables]
     headings = ("TABLE", "ENGINE", "PARTS", "ROWS", "D (DATA)", "B (REUSED)", "I (NEW)")
     functions = [function.name for function in snapshot.functions]
+    empty = ", ".join(detail.empty_databases)
     return [
         f"Snapshot {snapshot.id}",
         "",
@@ -100,6 +143,7 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
                 ("pinned", _pinned(detail.pin).removeprefix("pinned: ")),
                 ("tags", _tags(snapshot)),
                 ("holds", _holds(snapshot.accounting)),
+                ("empty", f"databases {empty}" if empty else ""),
                 ("functions", ", ".join(functions)),
                 ("stored", _stored(snapshot.accounting)),
             ]
@@ -117,16 +161,17 @@ def snapshot_detail(detail: SnapshotDetail, location: str) -> list[str]:
     ]
 
 
-def restore_report(report: RestoreReport, target: str) -> list[str]:
-    """What a restore did, or would do."""
+def restore_report(report: RestoreReport, target: str, told: Collection[str] = ()) -> list[str]:
+    """What a restore did, or would do; ``told`` are warnings that need not be repeated."""
     moved = [outcome for outcome in report.tables if outcome.status != "skipped"]
-    rows, brought = sum(each.brought.rows for each in moved), sum(each.brought.bytes for each in moved)
+    rows, brought = sum(each.rows_moved for each in moved), sum(each.brought.bytes for each in moved)
     amount = f"{count(len(moved), 'table')}, {count(rows, 'row')}, {size(brought)}"
+    snapshot = f"{report.snapshot.id} of {report.snapshot.source.url}, taken {local(report.snapshot.started)},"
     if report.dry_run:
-        heading = f"Dry run, nothing was changed. Snapshot {report.snapshot.id} would go to {target}: {amount}"
+        heading = f"Dry run, nothing was changed. Snapshot {snapshot} would go to {target}: {amount}"
     else:
         state = "complete" if report.complete else "done IN PART"
-        heading = f"Restore {state}: snapshot {report.snapshot.id} to {target}: {amount} in {duration(report.seconds)}"
+        heading = f"Restore {state}: snapshot {snapshot} to {target}: {amount} in {duration(report.seconds)}"
     headings = ("TABLE", "FROM", "ACTION", "PARTS", "ROWS", "DATA", "STATUS", "NOTE")
     lines = [_outcome_row(outcome) for outcome in report.tables]
     again = "" if report.dry_run else " (--resubmit-mutations submits them again)"
@@ -140,7 +185,7 @@ def restore_report(report: RestoreReport, target: str) -> list[str]:
             f"Mutations that were unfinished when the snapshot was taken{again}:",
             [f"{name}: {mutation.command}" for name, mutation in report.mutations],
         ),
-        *listed("Warnings:", list(report.warnings)),
+        *listed("Warnings:", [text for text in report.warnings if text not in told]),
     ]
 
 
@@ -209,11 +254,19 @@ def _damaged(damaged: Sequence[str]) -> list[str]:
 def _table_row(entry: TableEntry, snapshot_id: str) -> tuple[str, ...]:
     new = entry.new_bytes if entry.written_by == snapshot_id else 0
     sizes = (size(entry.bytes), size(entry.bytes - new), size(new))
-    return (str(entry.name), entry.engine, f"{entry.parts:,}", f"{entry.rows:,}", *sizes)
+    return (str(entry.name), entry.engine, f"{entry.parts:,}", _rows(entry), *sizes)
+
+
+def _rows(of: TableEntry | TableOutcome) -> str:
+    """How many rows the snapshot holds of a table; of some engines nobody may know."""
+    return f"{of.rows:,}" if of.rows_known else "?"
 
 
 def _outcome_row(outcome: TableOutcome) -> tuple[str, ...]:
     origin = str(outcome.name) if outcome.name != outcome.target else ""
-    brought = outcome.brought
-    numbers = (f"{brought.parts:,}", f"{brought.rows:,}", size(brought.bytes))
+    rows, brought = _rows(outcome), outcome.brought
+    restored = outcome.rows_moved if outcome.status == "in part" else outcome.rows_restored
+    if restored is not None and not (outcome.rows_known and restored == outcome.rows):
+        rows = f"{restored:,}/{rows}"
+    numbers = (f"{brought.parts:,}", rows, size(brought.bytes))
     return (str(outcome.target), origin, outcome.action, *numbers, outcome.status, outcome.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import click
@@ -50,6 +51,7 @@ DONE, IN_PART = 0, 3
 )
 @options.gateway
 @options.bandwidth
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -69,7 +71,8 @@ def command(
 ) -> int:
     """Put a snapshot, or some of its tables, back into a ClickHouse.
 
-    SNAPSHOT is an id, the unique beginning of one, or `latest`. Tables that already exist are not touched unless
+    SNAPSHOT is an id, the unique beginning of one, or `latest`; this and --at need --source where the repository holds
+    snapshots of several. Tables that already exist are not touched unless
     --existing says so. A restore that was interrupted is continued by running it again.
     """
     if bool(snapshot) == bool(at):
@@ -99,7 +102,8 @@ def command(
         gateway=options.gateway_settings(session),
     )
     with session.repository() as repository, session.listener() as listener:
-        report = restore.run(repository, chosen, listener)
+        whose = session.whose(repository, snapshot or "latest")
+        report = restore.run(repository, replace(chosen, source=whose), listener)
     if session.json:
         from coldhouse.cli import documents
 
@@ -107,5 +111,5 @@ def command(
     else:
         from coldhouse.cli.receipts import restore_report
 
-        print_text(restore_report(report, session.shown_url("target")))
+        print_text(restore_report(report, session.shown_url("target"), session.told()))
     return DONE if report.complete else IN_PART

@@ -16,7 +16,7 @@ from coldhouse.cli.scrub import Scrubber
 from coldhouse.errors import UsageError
 
 if TYPE_CHECKING:
-    from coldhouse.events import Listener
+    from coldhouse.events import Event, Listener
     from coldhouse.operations.opening import Limits, Opening
     from coldhouse.repository import Credential, Repository
 
@@ -48,6 +48,7 @@ class Session:
         self.json = False
         self.quiet = False
         self.debug = False
+        self._told: set[str] = set()
 
     @classmethod
     def begin(cls) -> Session:
@@ -146,6 +147,18 @@ class Session:
         """The URL of the "source" or "target" as it may be shown, or nothing."""
         return without_credentials(self.text(which))
 
+    def whose(self, repository: Repository, *names: str) -> str:
+        """The source whose snapshots are meant where ``latest`` is among ``names``; nothing for any.
+
+        One that only the environment or the configuration names is no obstacle to a repository of another alone.
+        """
+        source = self.shown_url("source")
+        if "latest" not in names or not source or self.given["source"].level is Level.OPTION:
+            return source
+        from coldhouse.operations.choosing import usual
+
+        return usual(repository, source)
+
     @contextmanager
     def repository(self) -> Iterator[Repository]:
         """The repository, open. Raises what opening raises, and UsageError when nobody said which or its passphrase."""
@@ -186,6 +199,22 @@ class Session:
     def listener(self) -> Iterator[Listener]:
         """Who shows what an operation tells: a bar on a terminal, lines elsewhere, nothing with --quiet."""
         from coldhouse.cli.progress import showing
+        from coldhouse.events import Warned
 
         with showing(sys.stderr, self.scrubber.clean, quiet=self.quiet) as listener:
-            yield listener
+
+            def telling(event: Event) -> None:
+                if isinstance(event, Warned):
+                    self._told.add(event.text)
+                listener(event)
+
+            yield telling
+
+    def told(self) -> frozenset[str]:
+        """The warnings that stand in the log, where it stands right above the receipt: on the same terminal."""
+        return frozenset(self._told) if one_terminal() and not self.quiet else frozenset()
+
+
+def one_terminal() -> bool:
+    """Whether the log and the result go to the terminal, both."""
+    return sys.stdout.isatty() and sys.stderr.isatty()

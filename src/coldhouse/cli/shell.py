@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ _WORDS = (
 @click.command("shell")
 @click.argument("snapshot")
 @answers.which
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -46,9 +48,8 @@ def command(session: Session, snapshot: str, format_name: str, database: str, at
     and what was asked is remembered.
     """
     chosen = answers.sql_options(snapshot, database, attach)
-    from coldhouse.operations.sql import SqlSession
 
-    with session.repository() as repository, SqlSession(repository, chosen, answers.warnings_only(session)) as asked:
+    with answers.asking(session, chosen) as asked:
         _Shell(session, asked, answers.output_format(session, format_name)).run()
 
 
@@ -111,13 +112,21 @@ class _Shell:
             if not self._terminal:
                 raise
             self._asked.cancel()
+            self._forget_cost()
             print("cancelled", file=sys.stderr)  # noqa: T201
         except Interrupted:
             raise
         except ColdhouseError as error:
             if not self._terminal:
                 raise
-            print(printable(f"error: {error}", lines=True), file=sys.stderr)  # noqa: T201
+            self._forget_cost()
+            hint = [f"hint: {error.hint}"] if error.hint else []
+            print(printable("\n".join([f"error: {error.message}", *hint]), lines=True), file=sys.stderr)  # noqa: T201
+
+    def _forget_cost(self) -> None:
+        """What a query read that failed is not the next one's; an engine that has ended cannot tell it."""
+        with suppress(ColdhouseError):
+            self._asked.spent()
 
     def _told(self, line: str) -> list[str]:
         r"""The answer to ``\d`` and ``\h``."""

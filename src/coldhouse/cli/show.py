@@ -11,6 +11,7 @@ from coldhouse.cli.session import Session
 
 @click.command("show")
 @click.argument("snapshot")
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -22,7 +23,7 @@ def command(session: Session, snapshot: str) -> None:
     from coldhouse.operations import show
 
     with session.repository() as repository:
-        detail = show.run(repository, snapshot)
+        detail = show.run(repository, snapshot, source=session.whose(repository, snapshot))
         location = repository.url
     if session.json:
         from coldhouse.cli import documents

@@ -28,8 +28,8 @@ def command(session: Session, tag: tuple[str, ...]) -> None:
     with opening as repository:
         if repository.write_only:
             return _print_times(session, snapshots.known_times(repository))
-        told = warnings_only(session)
-        found = snapshots.run(repository, source=session.shown_url("source"), tags=tags, listener=told)
+        everything = snapshots.run(repository, listener=warnings_only(session))
+        found = snapshots.chosen(everything, session.shown_url("source"), tags)
         proofs, pins = snapshots.proofs(repository, found), pin.known_pins(repository)
         location = repository.url
     if session.json:
@@ -37,9 +37,11 @@ def command(session: Session, tag: tuple[str, ...]) -> None:
 
         print_json(documents.snapshots(found, location, proofs, pins))
     else:
-        from coldhouse.cli.receipts import snapshot_list
+        from coldhouse.cli.receipts import Which, snapshot_list
 
-        print_text(snapshot_list(found, proofs, pins))
+        shown = {snapshot.id for snapshot in found}
+        others = [snapshot for snapshot in everything if snapshot.id not in shown]
+        print_text(snapshot_list(found, proofs, pins, which=Which(session.shown_url("source"), tags), others=others))
 
 
 def _print_times(session: Session, found: Sequence[tuple[str, datetime]]) -> None:

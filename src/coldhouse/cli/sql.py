@@ -16,6 +16,7 @@ DONE, IN_PART = 0, 3
 @click.argument("snapshot")
 @click.argument("query")
 @answers.which
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -30,9 +31,8 @@ def command(
     """
     chosen = answers.sql_options(snapshot, database, attach)
     text = sys.stdin.read() if query == "-" else query
-    from coldhouse.operations.sql import SqlSession
 
-    with session.repository() as repository, SqlSession(repository, chosen, answers.warnings_only(session)) as asked:
+    with answers.asking(session, chosen) as asked:
         answers.write(asked.stream(text, answers.output_format(session, format_name)))
         if not session.quiet:
             print(answers.cost(asked.spent()), file=sys.stderr)  # noqa: T201

@@ -11,6 +11,7 @@ from coldhouse.cli.session import Session
 
 @click.command("unpin")
 @click.argument("snapshot")
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -21,7 +22,7 @@ def command(session: Session, snapshot: str) -> None:
     from coldhouse.operations import pin
 
     with session.repository() as repository:
-        change = pin.unpin(repository, snapshot)
+        change = pin.unpin(repository, snapshot, source=session.whose(repository, snapshot))
     if session.json:
         print_json(pin_output.document(change))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +54,7 @@ MIB = 1 << 20
     help="drill: where the scratch engine may write; as much as is restored. Default: the folder of temporary files.",
 )
 @options.bandwidth
+@options.whose
 @options.repository
 @options.everywhere
 @click.pass_obj
@@ -89,7 +91,8 @@ def command(
         scratch=scratch_dir,
     )
     with session.repository() as repository, session.listener() as listener:
-        reports = verify.run(repository, chosen, listener)
+        whose = session.whose(repository, snapshot)
+        reports = verify.run(repository, replace(chosen, source=whose), listener)
     if session.json:
         from coldhouse.cli.verify_output import document, documents
 

@@ -33,4 +33,5 @@ def check(source: Source, table: TableName, part: str, seconds: int) -> Iterator
     Raises StatementFailed: code 48 where the engine cannot be checked, 159 when the time is over.
     """
     for row in source.fetch(sql.check_table_statement(table, part, seconds)):
-        yield text(row[0]), bool(row[1]), text(row[2])
+        # The client takes what is no SELECT for a command, whose answer it does not read into types: "0", not 0.
+        yield text(row[0]), str(row[1]) == "1", text(row[2])

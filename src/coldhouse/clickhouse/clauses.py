@@ -120,6 +120,13 @@ def stored_column_names(creation: Creation) -> list[str]:
     return [name for name in column_names(creation) if name in names]
 
 
+def has_ttl(creation: Creation) -> bool:
+    """Whether the table, or a column of it, has a TTL."""
+    items = (list(tokens(item)) for item in split_list(creation.columns[1:-1]))
+    of_columns = any(token.text.upper() == "TTL" for row in items for token in _outermost(row[1:]))
+    return bool(creation.clause("TTL")) or of_columns
+
+
 def split_list(text: str) -> list[str]:
     """The items of a list that commas separate, those inside of brackets left alone."""
     items: list[str] = []

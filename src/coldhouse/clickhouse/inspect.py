@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,12 +66,22 @@ class Inventory:
     """Everything selected, tables in the order of their names.
 
     ``refused`` are tables that BACKUP takes for inner tables of views that do not exist: it does not find them.
+    ``idle_exclusions`` are patterns that leave out nothing, because nothing at the source fits them.
     """
 
     databases: tuple[DatabaseState, ...]
     tables: tuple[TableState, ...]
     functions: tuple[SqlFunction, ...]
     refused: tuple[TableName, ...] = ()
+    idle_exclusions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The rows of parts as they came into a table; ``whole``: of no merge has everything that it merged gone since."""
+
+    rows: int
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,8 @@ def inventory(source: Source, selection: Selection | None = None) -> Inventory:
     )
     orphans = (table.name for table in seen if table.name.table.startswith(INNER) and table.name not in owners)
     refused = tuple(sorted(name for name in orphans if selection.takes(name)))
-    return Inventory(states, tuple(chosen), functions(source), refused)
+    there = frozenset((*(table.name for table in seen), *(TableName(name, "") for name in databases)))
+    return Inventory(states, tuple(chosen), functions(source), refused, selection.idle_exclusions(there))
 
 
 def table_states(source: Source, names: Collection[TableName]) -> dict[TableName, TableState]:
@@ -271,12 +283,41 @@ def stored_rows(source: Source, table: TableName) -> int:
 
     It costs two short queries whatever else the server holds; rows that a lightweight delete has masked count.
     """
+    parts = ("active", *_kept_in(source, table))
+    return integer(source.value(sql.select(("sum(rows)",), "system.parts", parts)))
+
+
+def arrived_rows(source: Source, table: TableName) -> Arrivals:
+    """The rows of a table as RESTORE brought them, before any merge, as far as the server still has what it merged.
+
+    RESTORE gives each part a block number of its own, and a merge of several makes a part that spans theirs. A merge of
+    one alone raises its level.
+    """
+    columns = ("partition_id", "min_block_number", "max_block_number", "level", "data_version", "rows")
+    first: dict[tuple[str, int], tuple[int, int, int]] = {}
+    merged: list[tuple[str, int, int]] = []
+    for row in source.rows(sql.select(columns, "system.parts", _kept_in(source, table))):
+        partition, low, high, level, version, rows = text(row[0]), *map(integer, row[1:])
+        if low == high:
+            version_of_it = (level, version, rows)
+            first[partition, low] = min(first.get((partition, low), version_of_it), version_of_it)
+        else:
+            merged.append((partition, low, high))
+    blocks = sorted(first)
+    whole = all(
+        bisect_left(blocks, (partition, low)) < bisect_right(blocks, (partition, high))
+        for partition, low, high in merged
+    )
+    return Arrivals(sum(rows for _, _, rows in first.values()), whole)
+
+
+def _kept_in(source: Source, table: TableName) -> tuple[str, ...]:
+    """Conditions on system.parts: the parts of one table, or of the one in which a materialized view keeps its rows."""
     where = (sql.equals("database", table.database), sql.equals("name", table.table))
     found = source.fetch(sql.select(("toString(uuid)",), "system.tables", where))
     inner = [f".inner_id.{text(row[0])}" for row in found]
     names = (TableName(table.database, each) for each in (table.table, f".inner.{table.table}", *inner))
-    parts = ("active", "NOT startsWith(name, 'patch-')", sql.tables_of(names))
-    return integer(source.value(sql.select(("sum(rows)",), "system.parts", parts)))
+    return ("NOT startsWith(name, 'patch-')", sql.tables_of(names))
 
 
 def functions(source: Source) -> tuple[SqlFunction, ...]:

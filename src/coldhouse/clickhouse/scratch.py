@@ -62,8 +62,9 @@ class ScratchEngine:
     """An empty ClickHouse on loopback that nobody else can use, as a context manager.
 
     ``directory`` is where its own, new directory is made (default: the system's for temporary files); ``settings`` go
-    to every query beside those of ``limits``; ``configuration`` is XML for inside the server's configuration file. Its
-    ``url`` is for ``open_source``. Whatever ends this process ends the engine and removes its directory.
+    to every query beside those of ``limits``; ``configuration`` is XML for inside the server's configuration file;
+    ``timezone`` is one that this machine knows (default: its own). Its ``url`` is for ``open_source``. Whatever ends
+    this process ends the engine and removes its directory.
 
     Raises SourceError if chDB is not installed or does not start.
     """
@@ -75,10 +76,12 @@ class ScratchEngine:
         directory: Path | None = None,
         settings: Mapping[str, str] | None = None,
         configuration: str = "",
+        timezone: str = "",
     ) -> None:
         self.limits = limits or ScratchLimits()
         self._settings = self.limits.settings() | dict(settings or {})
         self._configuration = configuration
+        self._timezone = timezone
         self._parent = directory
         self._root: Path | None = None
         self._running: _Running | None = None
@@ -157,12 +160,15 @@ class ScratchEngine:
         temporary.mkdir()
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
+        environment = {"PYTHONPATH": path, "TMPDIR": str(temporary), "PYTHONWARNINGS": ""}
+        if self._timezone:
+            environment["TZ"] = self._timezone  # the embedded engine does not look for one in its configuration
         with open(root / "stderr", "wb") as words:
             process = subprocess.Popen(
                 # -P: never a module of the directory in which the user happens to stand
                 [sys.executable, "-P", "-m", "coldhouse.clickhouse.scratch_server"],
                 cwd=root,
-                env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary), "PYTHONWARNINGS": ""},
+                env=os.environ | environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=words,

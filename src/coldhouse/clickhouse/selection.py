@@ -33,6 +33,10 @@ class Selection:
         """The ``include`` patterns that fit none of the names: most often a mistake of writing."""
         return tuple(pattern.text for pattern in self._included if not any(pattern.fits(name) for name in names))
 
+    def idle_exclusions(self, names: frozenset[TableName]) -> tuple[str, ...]:
+        """The ``exclude`` patterns that fit none of the names."""
+        return tuple(pattern.text for pattern in self._excluded if not any(pattern.fits(name) for name in names))
+
     @cached_property
     def _included(self) -> tuple[_Pattern, ...]:
         return tuple(_Pattern(text) for text in self.include)

@@ -268,6 +268,12 @@ def cached_disk(disk: str, folder: str, size: int, *, align: int) -> str:
     )
 
 
+def export_query(table: TableName) -> str:
+    """All of a table; where the format is statements, they fill a table of the same name."""
+    name = quote_string(quote_identifier(table.table))
+    return select(("*",), quote_name(table)) + f" SETTINGS output_format_sql_insert_table_name = {name}"
+
+
 def selected_rows_query() -> str:
     """How many rows all queries of this server have read so far."""
     return select(("sum(value)",), "system.events", (equals("event", "SelectedRows"),))

@@ -207,6 +207,8 @@ class _Backup:
                 f"no table matches {', '.join(idle)}",
                 hint="patterns are database.table with * and ?; SHOW TABLES lists what is there",
             )
+        if inventory.idle_exclusions:
+            self._warn(f"nothing at the source matches --exclude {', '.join(inventory.idle_exclusions)}")
         for table in inventory.tables:
             if table.caution:
                 self._warn(f"{table.name}: {table.caution}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -24,7 +25,7 @@ from coldhouse.clickhouse import (
 from coldhouse.errors import BackupFailed, SourceError, StatementFailed
 from coldhouse.events import Listener, Phase, Progress, Warned
 from coldhouse.gateway.settings import ARCHIVE
-from coldhouse.model import FileEntry, PackRef, TableName
+from coldhouse.model import FileEntry, PackRef, TableKind, TableName
 from coldhouse.operations import transfer
 from coldhouse.operations.backup_plan import FILES_PER_STATEMENT, Batch, BatchItem
 from coldhouse.operations.checkpoint import CheckpointWriter, Recalled
@@ -50,6 +51,9 @@ LONGEST_COUNT = 22
 #: Bytes that the list of the files in an archive may take in the server's memory: 200 for each file of a statement,
 #: and as many for what comes between our look and the BACKUP.
 LONGEST_LIST = 400 * FILES_PER_STATEMENT
+
+#: Engines without parts that write how many rows they hold (count.txt).
+SELF_COUNTING = frozenset({"Log", "StripeLog", "Memory"})
 
 #: ClickHouse's codes for "no such table / database": it was dropped between our look and the BACKUP.
 GONE = frozenset({60, 81, 218})
@@ -126,7 +130,9 @@ class Delivery:
         known = KnownFiles(self._known_pages(batch), self._known_definitions(batch), self._recalled, broken)
         self.learn_packs(known.packs)
         base = transfer.base_document(known) if len(known) else b""
+        before = self._counted(batch)
         session = self._sent(batch, known, base, archive=batch.small_files and self._takes_archives())
+        after = self._counted(batch) if before else {}
         self._writer.flush()
         self._checkpoints.end_statement(session, self._writer)
         self._done += batch.bytes
@@ -137,7 +143,18 @@ class Delivery:
             known,
             lambda: inspect.part_states(self._source, tables, inactive=True),
             _row_texts(session, known),
+            {name: rows for name, rows in before.items() if after.get(name) == rows},
         )
+
+    def _counted(self, batch: Batch) -> dict[TableName, int]:
+        """The rows of tables whose files do not tell them; what is not the same after as before, nobody knows."""
+        found: dict[TableName, int] = {}
+        for item in batch.items:
+            state = self._states[item.table]
+            if state.kind is TableKind.FILES and state.engine not in SELF_COUNTING:
+                with suppress(StatementFailed):  # dropped meanwhile, or of an engine that cannot be read
+                    found[item.table] = inspect.count_rows(self._source, item.table)
+        return found
 
     def _sent(self, batch: Batch, known: KnownFiles, base: bytes, *, archive: bool) -> IngestSession:
         """What ClickHouse sent for a statement, all of it."""

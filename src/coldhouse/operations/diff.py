@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import TracebackType
 from typing import Protocol, Self
@@ -23,6 +23,7 @@ from coldhouse.clickhouse import (
 from coldhouse.errors import UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import PageRef, PartState, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.operations import choosing
 from coldhouse.operations.attach_plan import database_of
 from coldhouse.operations.diff_plan import Amount, TableChange, TableFacts, changed_parts, compare
 from coldhouse.operations.reading import announced
@@ -35,11 +36,16 @@ LIVE = "live"
 EARLIER = "earlier"
 #: More parts than this are not listed in a query: all rows are compared then.
 MOST_PARTS = 2000
+#: Engines without parts that keep the number of their rows, so that a manifest has it.
+COUNTED = frozenset({"Log", "StripeLog"})
 
 
 @dataclass(frozen=True, slots=True)
 class DiffOptions:
-    """What to compare: ``before`` and ``after`` are snapshots or "live"; ``source`` is the URL of what is live."""
+    """What to compare: ``before`` and ``after`` are snapshots or "live"; ``source`` is the URL of what is live.
+
+    "latest" is that of ``source``, if it is given.
+    """
 
     before: str
     after: str
@@ -66,7 +72,7 @@ class RowCounts:
 
 
 def run(repository: Repository, options: DiffOptions, listener: Listener = silent) -> DiffReport:
-    """Compare from manifests and system tables alone; no row is read.
+    """Compare from manifests and system tables; rows are counted only of live Log tables nobody read since a restart.
 
     Raises NoSuchSnapshot, UsageError, Corruption, SourceError.
     """
@@ -97,7 +103,9 @@ class _Side(Protocol):
 def _side(repository: Repository, name: str, options: DiffOptions, stack: ExitStack) -> _Side:
     selection = Selection(options.include, options.exclude)
     if name != LIVE:
-        return _Stored(repository, announced(repository, "diff", repository.find(name), stack), selection)
+        return _Stored(
+            repository, announced(repository, "diff", choosing.find(repository, name, options.source), stack), selection
+        )
     if not options.source:
         raise UsageError("which ClickHouse is live? No source is given", hint="give --source URL")
     return _Live(stack.enter_context(open_source(options.source)), selection)
@@ -152,7 +160,9 @@ class _Stored:
         if entry.kind is TableKind.FILES:
             digest = self._digest(entry)
         amount = Amount(entry.parts, entry.rows, entry.bytes)
-        return TableFacts(entry.name, entry.uuid, entry.engine, entry.kind, entry.definition, amount, digest)
+        return TableFacts(
+            entry.name, entry.uuid, entry.engine, entry.kind, entry.definition, amount, digest, entry.rows_known
+        )
 
 
 class _Live:
@@ -177,8 +187,17 @@ class _Live:
             yield state
 
     def _facts(self, table: TableState) -> TableFacts:
-        amount = Amount(0, table.total_rows or 0, table.total_bytes or 0)
-        return TableFacts(table.name, table.uuid, table.engine, table.kind, table.create_query, amount)
+        rows = self._rows(table)
+        amount = Amount(0, rows or 0, table.total_bytes or 0)
+        facts = TableFacts(table.name, table.uuid, table.engine, table.kind, table.create_query, amount)
+        return replace(facts, counted=rows is not None)
+
+    def _rows(self, table: TableState) -> int | None:
+        """Rows as a manifest counts them; after a restart ClickHouse does not know them before they are first read."""
+        unread = table.total_rows is None and table.kind is TableKind.FILES
+        if unread and rewriting.inner_engine(table.create_query) in COUNTED:
+            return inspect.count_rows(self._source, table.name)
+        return table.total_rows
 
 
 def _database_facts(state: DatabaseState) -> TableFacts:
@@ -201,7 +220,8 @@ class RowDiff:
             raise UsageError("rows can only be compared between snapshots", hint="take one first: coldhouse backup")
         self._table = table
         before, after = (
-            _Stored(repository, repository.find(name), Selection()) for name in (options.before, options.after)
+            _Stored(repository, choosing.find(repository, name, options.source), Selection())
+            for name in (options.before, options.after)
         )
         for side in (before, after):
             if table not in side.tables:
@@ -211,7 +231,9 @@ class RowDiff:
         stored = rewriting.stored_column_names(after.tables[table].definition)
         self._columns = tuple(column for column in stored if column in known)
         attach = ((EARLIER, options.before),)
-        self._session = SqlSession(repository, SqlOptions(options.after, attach=attach), listener)
+        self._session = SqlSession(
+            repository, SqlOptions(options.after, attach=attach, source=options.source), listener
+        )
 
     def __enter__(self) -> Self:
         self._session.__enter__()

@@ -30,6 +30,7 @@ class TableFacts:
     """A table (or, with an empty table name, a database) on one side.
 
     ``content`` stands for the contents of a table without parts: equal contents, equal digest; empty if unknown.
+    ``counted``: whether the rows of ``amount`` are known.
     """
 
     name: TableName
@@ -39,6 +40,7 @@ class TableFacts:
     definition: str
     amount: Amount
     content: Octets = b""
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def _compared(old: TableFacts, new: TableFacts, parts: Parts) -> TableChange:
         changes = tuple(partition_changes(*parts(old, new)))
     elif TableKind.FILES in (old.kind, new.kind):
         known = old.content and new.content
-        other_content = old.content != new.content if known else old.amount.rows != new.amount.rows
+        counted = old.counted and new.counted
+        other_content = old.content != new.content if known else counted and old.amount.rows != new.amount.rows
     was = old.name if old.name != new.name else None
     changed = differs or changes or other_content or was
     return TableChange(

@@ -20,6 +20,7 @@ from coldhouse.model import Snapshot, TableEntry, TableKind, TableName
 from coldhouse.operations import restore
 from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.operations.restore import Rehearsal, RestoreOptions, RestoreReport
+from coldhouse.operations.zones import engine_zone
 from coldhouse.repository import Repository
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ class Drill:
         self._require_room(size)
         options = self._options
         limits = ScratchLimits(memory=options.memory, seconds=options.seconds)
+        zone = engine_zone(self._snapshot, findings.remark)
         self._listener(Phase("starting a scratch engine"))
         with (
-            ScratchEngine(limits, directory=options.scratch, configuration=NO_MERGES) as engine,
+            ScratchEngine(limits, directory=options.scratch, configuration=NO_MERGES, timezone=zone) as engine,
             _explained(engine),
             open_source(engine.url) as target,
         ):

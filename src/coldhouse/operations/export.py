@@ -73,15 +73,15 @@ def run(repository: Repository, options: ExportOptions, listener: Listener = sil
     chosen = options.format or format_of(options.to)
     if os.path.lexists(options.to):
         raise _there_already(options.to)
-    asked = SqlOptions(options.snapshot, cache=options.sql.cache, limits=options.sql.limits)
+    asked = SqlOptions(options.snapshot, source=options.sql.source, cache=options.sql.cache, limits=options.sql.limits)
     with SqlSession(repository, asked, listener) as session:
         if options.table not in session.names():
             raise UsageError(
                 f"there is no table {options.table} in the snapshot", hint="coldhouse show lists what it holds"
             )
         listener(Phase(f"exporting {options.table}"))
-        name = sql.quote_name(options.table)
-        with closing(session.stream(sql.select(("*",), name), chosen)) as pieces, new_file(options.to) as file:
+        query = sql.export_query(options.table)
+        with closing(session.stream(query, chosen)) as pieces, new_file(options.to) as file:
             for piece in pieces:
                 file.write(piece)
                 listener(Progress(file.written, 0))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, tzinfo
 
 from coldhouse.errors import Corruption, ForgetRefused, NoSuchSnapshot, UsageError
 from coldhouse.model import Snapshot
-from coldhouse.operations import copy, pin, proof, retention, snapshots
+from coldhouse.operations import choosing, copy, pin, proof, retention, snapshots
 from coldhouse.operations.calendar import Calendar
 from coldhouse.operations.retention import GroupBy, Known, Objection, Policy, RetentionPlan, Tags
 from coldhouse.repository import Repository
@@ -81,7 +81,7 @@ def prepare(repository: Repository, options: ForgetOptions, *, now: datetime | N
     everything, unreadable = _read_all(repository)
     known = _known(repository, everything)
     if options.names:
-        chosen, unreadable_named = _named(repository, options.names, unreadable)
+        chosen, unreadable_named = _named(repository, options.names, options.source, unreadable)
         made = retention.plan_chosen(chosen)
     else:
         unreadable_named = ()
@@ -171,7 +171,7 @@ def _staying(everything: Sequence[Snapshot], forgetting: Collection[str]) -> tup
 
 
 def _named(
-    repository: Repository, names: Sequence[str], unreadable: Sequence[str]
+    repository: Repository, names: Sequence[str], source: str, unreadable: Sequence[str]
 ) -> tuple[list[Snapshot], tuple[str, ...]]:
     """The snapshots of these names, each once, and the unreadable ones, which must be named in full."""
     chosen: dict[str, Snapshot] = {}
@@ -180,6 +180,6 @@ def _named(
         if name in unreadable:
             broken[name] = None
             continue
-        found = repository.find(name)
+        found = choosing.find(repository, name, source)
         chosen[found.id] = found
     return list(chosen.values()), tuple(broken)

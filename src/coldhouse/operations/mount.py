@@ -19,7 +19,7 @@ from coldhouse.errors import Corruption, SourceError, StorageError, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings, WebSession
 from coldhouse.model import Snapshot, TableEntry, TableName
-from coldhouse.operations import mount_note
+from coldhouse.operations import choosing, mount_note
 from coldhouse.operations.attach_plan import JOINT, AttachPlan, Way
 from coldhouse.operations.attaching import Attacher, Site
 from coldhouse.operations.reaching import reach_gateway
@@ -31,7 +31,10 @@ from coldhouse.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """What to mount where: ``target`` is a URL and may hold a password, ``database`` the name that it gets there."""
+    """What to mount where: ``target`` is a URL and may hold a password, ``database`` the name that it gets there.
+
+    "latest" is that of ``source``, if it is given.
+    """
 
     target: str = field(repr=False)
     snapshot: str
@@ -39,6 +42,7 @@ class MountOptions:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    source: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Mount:
 
     def _open(self, stack: ExitStack) -> None:
         self._listener(Phase("reading the snapshot"))
-        found = self._repository.find(self._options.snapshot)
+        found = choosing.find(self._repository, self._options.snapshot, self._options.source)
         self.snapshot: Snapshot = announced(self._repository, "mount", found, stack)
         plan = self._plan()
         self._target: Source = stack.enter_context(open_source(self._options.target))

@@ -9,6 +9,7 @@ import msgspec
 
 from coldhouse.errors import Corruption, OldKey
 from coldhouse.model import Snapshot
+from coldhouse.operations import choosing
 from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "pin"
@@ -31,18 +32,18 @@ class PinChange:
     before: Pin | None
 
 
-def pin(repository: Repository, name: str, reason: str = "") -> PinChange:
+def pin(repository: Repository, name: str, reason: str = "", *, source: str = "") -> PinChange:
     """Pin a snapshot; one that is pinned gets the new reason. Raises NoSuchSnapshot, Corruption, StorageError."""
-    snapshot = repository.find(name)
+    snapshot = choosing.find(repository, name, source)
     made = Pin(reason, datetime.now(UTC))
     before = _read(repository, snapshot.id)
     repository.put_note(KIND, snapshot.id, msgspec.msgpack.encode(made))
     return PinChange(snapshot, made, before)
 
 
-def unpin(repository: Repository, name: str) -> PinChange:
+def unpin(repository: Repository, name: str, *, source: str = "") -> PinChange:
     """Let a snapshot go as others do; also one that was not pinned. Raises as ``pin`` does."""
-    snapshot = repository.find(name)
+    snapshot = choosing.find(repository, name, source)
     before = _read(repository, snapshot.id)
     repository.delete_note(KIND, snapshot.id)
     return PinChange(snapshot, None, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from coldhouse.errors import UsageError
@@ -55,6 +55,11 @@ class Renaming:
             if not old.table and old.database == name.database:
                 database = new.database
         return TableName(database, name.table)
+
+    def idle(self, names: Collection[TableName]) -> tuple[TableName, ...]:
+        """What is to get another name and is, as a table or as its database, among none of the ``names``."""
+        databases = {name.database for name in names}
+        return tuple(old for old, _ in self.pairs if (old not in names if old.table else old.database not in databases))
 
     def database_moved(self, name: TableName) -> bool:
         """Whether a table moves with its whole database and is not renamed itself."""

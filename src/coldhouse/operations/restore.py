@@ -14,7 +14,6 @@ from coldhouse.clickhouse import Selection, Source, changes, definition, inspect
 from coldhouse.errors import (
     ColdhouseError,
     Corruption,
-    NoSuchSnapshot,
     RestoreFailed,
     SourceError,
     StatementFailed,
@@ -26,6 +25,7 @@ from coldhouse.errors import (
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings
 from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
+from coldhouse.operations import choosing
 from coldhouse.operations.estimate import Bounds
 from coldhouse.operations.reaching import reach_gateway
 from coldhouse.operations.renaming import Renaming
@@ -44,10 +44,10 @@ from coldhouse.operations.restore_plan import (
     TableStep,
     choose,
     plan_restore,
+    require_effect,
 )
 from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
-from coldhouse.operations.snapshots import known_times
 from coldhouse.operations.survivors import Survivors
 from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
@@ -63,7 +63,9 @@ SWEEP = 2 << 20
 class RestoreOptions:
     """What to restore and where to; ``target`` is a URL and may hold a password.
 
-    Either ``snapshot`` (an id, a unique prefix, "latest") or ``at`` (the newest snapshot not later than it) is given.
+    Either ``snapshot`` (an id, a unique prefix, "latest") or ``at`` (the newest snapshot not later than it) is given;
+    ``source`` (a URL, or an identity) is whose "latest", or whose at that time: without it, the repository must hold
+    snapshots of one source only.
     ``skip_damaged``: what the repository cannot give back any more is left out instead of ending the restore.
     """
 
@@ -80,6 +82,7 @@ class RestoreOptions:
     resubmit_mutations: bool = False
     skip_damaged: bool = False
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    source: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +148,7 @@ def run(
 def _chosen_snapshot(repository: Repository, options: RestoreOptions) -> Snapshot:
     if bool(options.snapshot) == (options.at is not None):
         raise UsageError("say which snapshot: its id, or --at TIME", hint="coldhouse snapshots lists them")
-    if options.at is None:
-        return repository.find(options.snapshot)
-    for snapshot_id, begun in reversed(known_times(repository)):
-        if begun > options.at:
-            continue
-        snapshot = repository.snapshot(snapshot_id)
-        if snapshot.finished <= options.at:
-            return snapshot
-    raise NoSuchSnapshot(
-        f"no snapshot was complete at {options.at.isoformat()}", hint="coldhouse snapshots lists what there is"
-    )
+    return choosing.of_one_source(repository, options.snapshot, options.at, options.source)
 
 
 class _Restore:
@@ -218,7 +211,10 @@ class _Restore:
         self._listener(Phase("reading the snapshot"))
         wanted = self._wanted_partitions()
         selection = Selection(self._options.include, self._options.exclude)
-        chosen = choose(self._entries(), selection, wanted)
+        entries = list(self._entries())
+        chosen = choose(entries, selection, wanted)
+        if self._rehearsal is None:  # patterns of a drill are for all of several snapshots
+            require_effect(entries, chosen, selection, self._renaming)
         return self._plan(chosen, wanted), chosen
 
     def _pages(self, step: TableStep) -> Iterator[Page]:
@@ -376,6 +372,7 @@ class _Restore:
                     renaming=self._renaming,
                     entries=entries.get,
                     listener=self._listener,
+                    warn=self._warn,
                     schema_only=self._options.schema_only,
                     total=plan.bytes,
                     exact=self._rehearsal is not None,

@@ -19,7 +19,7 @@ KIND = "restore"
 class Note:
     """``creating`` did not exist when the restore began; ``staged`` are complete beside their target, being moved in.
 
-    ``appending`` had so many rows before a whole-table append began.
+    ``appending`` had so many rows before a whole-table append began. ``restored`` of what was created is complete.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Note:
     creating: tuple[TableName, ...] = ()
     staged: tuple[TableName, ...] = ()
     appending: tuple[tuple[TableName, int], ...] = ()
+    restored: tuple[TableName, ...] = ()
 
 
 class RestoreNote:
@@ -57,6 +58,11 @@ class RestoreNote:
         """The targets whose staging table is complete."""
         return frozenset(self._note.staged)
 
+    @property
+    def restored(self) -> frozenset[TableName]:
+        """The created tables that an earlier run has completed."""
+        return frozenset(self._note.restored)
+
     def rows_before(self, target: TableName) -> int | None:
         """How many rows a target had before an append to it began, if one began."""
         return dict(self._note.appending).get(target)
@@ -72,13 +78,18 @@ class RestoreNote:
     def narrow(self, made: frozenset[TableName], *, keep: bool) -> None:
         """Record that of what was to be created only this was; forget the restore if it is nothing, unless ``keep``."""
         if made or keep:
-            self._write(replace(self._note, creating=tuple(sorted(made))))
+            restored = tuple(sorted(self.restored & made))
+            self._write(replace(self._note, creating=tuple(sorted(made)), restored=restored))
         else:
             self.finish()
 
     def add_staged(self, target: TableName) -> None:
         """Record that a target's staging table is complete."""
         self._write(replace(self._note, staged=(*self._note.staged, target)))
+
+    def add_restored(self, target: TableName) -> None:
+        """Remember that a created table is complete; it is written down when the restore fails."""
+        self._note = replace(self._note, restored=(*self._note.restored, target))
 
     def add_appending(self, target: TableName, rows: int) -> None:
         """Record how many rows a target has before an append to it begins."""

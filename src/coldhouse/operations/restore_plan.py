@@ -35,8 +35,8 @@ class Share:
 class TableOutcome:
     """What happened (or would happen) to one table; ``status`` is planned, restored, in part or skipped.
 
-    ``rows``, ``bytes`` and ``parts`` are those of the snapshot; of these, ``left_out`` was damaged, at the source or
-    since.
+    ``rows``, ``bytes`` and ``parts`` are those of the snapshot (rows if they are known); of these, ``left_out`` was
+    damaged, at the source or since. ``rows_restored`` were counted in the target; None where nobody did, or could.
     """
 
     name: TableName
@@ -48,12 +48,19 @@ class TableOutcome:
     status: str
     note: str = ""
     left_out: Share = Share()
+    rows_known: bool = True
+    rows_restored: int | None = None
 
     @property
     def brought(self) -> Share:
         """What came back, or would: all but what was left out."""
         out = self.left_out
         return Share(self.parts - out.parts, self.rows - out.rows, self.bytes - out.bytes)
+
+    @property
+    def rows_moved(self) -> int:
+        """The rows that came, or are to come, as far as that is known."""
+        return self.brought.rows if self.rows_restored is None else self.rows_restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,22 @@ class TableStep:
 
     def outcome(self, status: str, note: str = "") -> TableOutcome:
         """What the report says of this step."""
-        return TableOutcome(self.entry.name, self.target, self.action, self.rows, self.bytes, self.parts, status, note)
+        return TableOutcome(
+            self.entry.name,
+            self.target,
+            self.action,
+            self.rows,
+            self.bytes,
+            self.parts,
+            status,
+            note,
+            rows_known=self.rows_known,
+        )
+
+    @property
+    def rows_known(self) -> bool:
+        """Whether ``rows`` is how many will come, and not 0 for want of a count."""
+        return self.bytes == 0 or self.entry.rows_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +160,24 @@ def choose(
         if not entry.name.table and (entry.name.database in needed or _chosen(entry.name, selection, partitions))
     ]
     return databases + chosen
+
+
+def require_effect(
+    entries: Iterable[TableEntry], chosen: Sequence[TableEntry], selection: Selection, renaming: Renaming
+) -> None:
+    """Raise UsageError for what leaves out, or renames, nothing: with a slip of the pen the live table is replaced."""
+    idle = selection.idle_exclusions(frozenset(entry.name for entry in entries))
+    if idle:
+        raise UsageError(
+            f"no table of the snapshot matches --exclude {', '.join(idle)}",
+            hint="patterns are database.table with * and ?; coldhouse show SNAPSHOT lists its tables",
+        )
+    unknown = renaming.idle(frozenset(entry.name for entry in chosen))
+    if unknown:
+        raise UsageError(
+            f"--rename has a new name for {', '.join(map(str, unknown))}, of which nothing would be restored",
+            hint="coldhouse show SNAPSHOT lists its tables",
+        )
 
 
 def _chosen(name: TableName, selection: Selection, partitions: Mapping[TableName, Collection[str]]) -> bool:

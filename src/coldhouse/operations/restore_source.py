@@ -140,8 +140,8 @@ class RestoreSource:
                     self.share_left_out += Share(bool(part.state.name), part.state.rows, size)
                     continue
                 self.rows += part.state.rows
-                # TinyLog writes no row count, neither into its files nor into the system tables.
-                self.rows_known &= bool(part.state.name) or any(file.name == "count.txt" for file in part.files)
+                # TinyLog writes no row count; what an older version recorded of it is 0.
+                self.rows_known &= bool(part.state.name) or part.state.rows > 0
                 yield from self._part_items(part.state.name, part.files, first)
 
     def _part_items(self, part: str, files: tuple[FileEntry, ...], first: int) -> Iterator[document.RestoreFile]:

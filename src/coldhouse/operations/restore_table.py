@@ -25,6 +25,7 @@ from coldhouse.errors import RestoreFailed
 from coldhouse.events import Listener, Phase, Progress, Warned
 from coldhouse.gateway import Gateway, ServeSession
 from coldhouse.model import PageRef, TableEntry, TableKind, TableName
+from coldhouse.operations import row_counts
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.operations.restore_plan import Share, TableOutcome, TableStep
@@ -32,9 +33,6 @@ from coldhouse.operations.restore_source import RestoreSource
 from coldhouse.operations.survivors import Survivors
 from coldhouse.operations.watching import run_to_end
 from coldhouse.repository import PackReader, Page, Repository
-
-#: Engines whose merges, and definitions whose TTL, make rows fewer without losing any.
-SHRINKING = ("Replacing", "Collapsing", "Summing", "Aggregating", "Graphite", "Coalescing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +47,19 @@ class Workplace:
     renaming: Renaming
     entries: Callable[[TableName], TableEntry | None]
     listener: Listener
+    warn: Callable[[str], None]
     schema_only: bool
     total: int
     exact: bool = False
     survivors: Survivors | None = None  # what is damaged is left out instead of ending the restore
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What was done to one table: how many rows came (None: nobody counted), and what there is to say of it."""
+
+    rows: int | None
+    note: str = ""
 
 
 class TableRestore:
@@ -72,100 +79,107 @@ class TableRestore:
             return step.outcome("skipped", "it is already there")
         self._left_out, self._in_part = Share(), False
         if step.action == "replace":
-            remark = self._replace(step)
+            done = self._replace(step)
         elif step.action == "append":
-            remark = self._append(step)
+            done = self._append(step)
         else:
-            remark = self._create(step)
-        status = "in part" if self._in_part else "restored"
-        return replace(step.outcome(status, remark), left_out=self._left_out)
+            done = self._create(step)
+        outcome = step.outcome("in part" if self._in_part else "restored", done.note)
+        return replace(outcome, left_out=self._left_out, rows_restored=done.rows)
 
-    def _create(self, step: TableStep) -> str:
+    def _create(self, step: TableStep) -> _Done:
         """Restore a table that was not there when this restore first began."""
         if not self._exists(step.target):
-            self._fill(step, step.target)
-            return ""
-        found = self._rows(step.entry, step.target)
-        expected = step.rows
-        # A TinyLog table has bytes and says of no row: whether it is complete cannot be told, so it is not assumed.
-        nothing_to_bring = expected == 0 and step.bytes == 0
-        if nothing_to_bring or (found and _enough(step.entry, found, expected)):
-            return "restored by an earlier run of this restore"
+            return self._made(step)
+        note = "restored by an earlier run of this restore"
+        if step.rows == 0 and step.bytes == 0:
+            return _Done(0, note)
+        entry, place = step.entry, self._place
+        found = row_counts.current_if_countable(place.target, entry, step.target)
+        if step.target in place.note.restored or (step.rows_known and found == step.rows):
+            return _Done(found, note)
+        if found and row_counts.came(place.target, entry, step.target, step.rows):
+            return _Done(step.rows, note)
         if found == 0:
-            self._fill(step, step.target)
-            return ""
+            return self._made(step)
         aside = TableName(step.target.database, f"{step.target.table}__partial_{uuid4().hex[:8]}")
-        changes.rename_table(self._place.target, step.target, aside)
-        self._place.listener(Warned(f"{step.target} was restored in part by an earlier run; it was moved to {aside}"))
-        self._fill(step, step.target)
-        return f"the unfinished table of an earlier run is now {aside}"
+        changes.rename_table(place.target, step.target, aside)
+        place.listener(Warned(f"{step.target} was restored in part by an earlier run; it was moved to {aside}"))
+        return replace(self._made(step), note=f"the unfinished table of an earlier run is now {aside}")
 
-    def _replace(self, step: TableStep) -> str:
+    def _made(self, step: TableStep) -> _Done:
+        rows = self._fill(step, step.target)
+        self._place.note.add_restored(step.target)
+        return _Done(rows)
+
+    def _replace(self, step: TableStep) -> _Done:
         """Bring the snapshot's table into the place of another, which stays whole until the new one is proven."""
         target = self._place.target
         staging = self._staging(step)
         changes.drop_table(target, staging)
         movable = step.entry.kind is not TableKind.DEFINITION and step.entry.engine != "MaterializedView"
         if step.partitions is not None and movable:
-            self._fill(step, staging)
+            rows = self._fill(step, staging)
             for partition in sorted(step.partitions):
                 changes.replace_partition(target, staging, partition, step.target)
         elif movable:
-            self._fill(step, staging)
+            rows = self._fill(step, staging)
             changes.swap_tables(target, staging, step.target)
         else:
-            self._replace_definition(step, staging)
+            rows = self._replace_definition(step, staging)
         changes.drop_table(target, staging)
-        return ""
+        return _Done(rows)
 
-    def _replace_definition(self, step: TableStep, staging: TableName) -> None:
+    def _replace_definition(self, step: TableStep, staging: TableName) -> int | None:
         """A view or dictionary keeps no place of its own: the old one waits aside until the new one is made."""
         target = self._place.target
         changes.rename_table(target, step.target, staging)
         try:
-            self._fill(step, step.target)
+            return self._fill(step, step.target)
         except BaseException:
             if not self._exists(step.target):
                 changes.rename_table(target, staging, step.target)
             raise
 
-    def _append(self, step: TableStep) -> str:
+    def _append(self, step: TableStep) -> _Done:
         """Add the snapshot's rows to a table of the same structure; each step can be repeated without doubling rows."""
         target = self._place.target
         if step.entry.kind is TableKind.DEFINITION:
-            return "it has no rows of its own; the existing definition stays"
+            return _Done(0, "it has no rows of its own; the existing definition stays")
         changes.require_same_structure(target, step.target, step.entry.definition)
         if step.entry.kind is TableKind.FILES or step.entry.engine == "MaterializedView":
             return self._append_whole(step)
         staging = self._staging(step)
+        done = _Done(None, "an earlier run of this restore has counted its rows")
         if step.target not in self._place.note.staged:
             changes.drop_table(target, staging)
-            self._fill(step, staging, policy=inspect.table_states(target, (step.target,))[step.target].storage_policy)
+            policy = inspect.table_states(target, (step.target,))[step.target].storage_policy
+            done = _Done(self._fill(step, staging, policy=policy))
             self._place.note.add_staged(step.target)
         if self._exists(staging):
             for partition in changes.partitions(target, staging):
                 changes.move_partition(target, staging, partition, step.target)
             changes.drop_table(target, staging)
-        return ""
+        return done
 
-    def _append_whole(self, step: TableStep) -> str:
+    def _append_whole(self, step: TableStep) -> _Done:
         """Append to a table that has no partitions to move: the row count before tells whether a repeat is needed."""
-        found = self._rows(step.entry, step.target)
+        found = row_counts.current(self._place.target, step.entry, step.target)
         before = self._place.note.rows_before(step.target)
         if before is None:
             self._place.note.add_appending(step.target, found)
-        elif found == before + step.rows:
-            return "appended by an earlier run of this restore"
+        elif step.rows and found == before + step.rows:
+            return _Done(step.rows, "appended by an earlier run of this restore")
         elif found != before:
+            or_whole = "" if step.rows_known else " or, as the snapshot does not say how many rows come, as a whole"
             raise RestoreFailed(
                 f"{step.target} has {found:,} rows; it had {before:,} before an earlier run began to append",
-                hint="someone else wrote to it, or it was appended in part: restore beside it with --rename",
+                hint=f"someone else wrote to it, or it was appended in part{or_whole}: restore beside it with --rename",
             )
-        self._fill(step, step.target, append=True)
-        return ""
+        return _Done(self._fill(step, step.target, append=True))
 
-    def _fill(self, step: TableStep, into: TableName, *, append: bool = False, policy: str = "") -> None:
-        """Run one RESTORE into ``into`` and compare the rows."""
+    def _fill(self, step: TableStep, into: TableName, *, append: bool = False, policy: str = "") -> int | None:
+        """Run one RESTORE into ``into``, and compare the rows; returns how many came, if that can be counted."""
         place = self._place
         if place.survivors is not None and step.bytes:
             place.listener(Phase(f"reading {step.entry.name} to see what of it is damaged"))
@@ -178,7 +192,7 @@ class TableRestore:
             also=along,
             skip_damaged=place.survivors is not None,
         )
-        before = self._rows(step.entry, into) if append else 0
+        before = row_counts.current(place.target, step.entry, into) if append else None
         served = place.gateway.open_serve(source.lookup)
         address = served.address
         try:
@@ -198,7 +212,7 @@ class TableRestore:
         self.left_out += source.left_out
         self._in_part |= bool(source.left_out)
         self._left_out += source.share_left_out
-        self._compare(step.entry, into, source, before)
+        return self._compare(step.entry, into, source, before)
 
     def _statement(self, step: TableStep, request: RestoreRequest, served: ServeSession) -> None:
         """Run RESTORE to its end; damage that the gateway met counts before what ClickHouse says of it."""
@@ -221,16 +235,27 @@ class TableRestore:
             )
         self.bytes_done += step.bytes
 
-    def _compare(self, entry: TableEntry, into: TableName, source: RestoreSource, before: int) -> None:
-        """Row counts of the target against the manifest; where merges may drop rows, fewer is no error."""
-        if self._place.schema_only or entry.kind is TableKind.DEFINITION or not source.rows_known:
-            return
-        found = self._rows(entry, into) - before
-        if found != source.rows and (self._place.exact or not _enough(entry, found, source.rows)):
+    def _compare(self, entry: TableEntry, into: TableName, source: RestoreSource, before: int | None) -> int | None:
+        """The rows that came, which must be those of the manifest; ``before`` there were so many, of other origin."""
+        place = self._place
+        if place.schema_only or entry.kind is TableKind.DEFINITION:
+            return 0
+        if not source.rows_known:
+            now = row_counts.current_if_countable(place.target, entry, into)
+            return None if now is None else now - (before or 0)
+        found = row_counts.current(place.target, entry, into) - (before or 0)
+        if found == source.rows:
+            return found
+        alone = into if before is None else None
+        if alone is not None and row_counts.came(place.target, entry, alone, source.rows):
+            return source.rows
+        if place.exact or not row_counts.may_have_shrunk(place.target, entry, alone, found, source.rows):
             raise RestoreFailed(
                 f"{into} has {found:,} rows after the restore; the snapshot holds {source.rows:,}",
                 hint="did something else write to it meanwhile? check before you use it",
             )
+        place.warn(f"{into} has {found:,} of {source.rows:,} rows: its merges or TTL make them fewer, as they may")
+        return found
 
     def _pages(self, step: TableStep) -> Iterator[Page]:
         for page in step.pages:
@@ -282,15 +307,3 @@ class TableRestore:
 
     def _exists(self, name: TableName) -> bool:
         return name in inspect.exists(self._place.target, (name,))
-
-    def _rows(self, entry: TableEntry, name: TableName) -> int:
-        """Rows as the manifest counts them: those of active parts, masked ones too, or what a SELECT counts."""
-        target = self._place.target
-        if entry.kind is not TableKind.PARTS:
-            return inspect.count_rows(target, name)
-        return inspect.stored_rows(target, name)
-
-
-def _enough(entry: TableEntry, found: int, expected: int) -> bool:
-    shrinks = any(word in entry.engine for word in SHRINKING) or " TTL " in entry.definition
-    return found == expected or (shrinks and 0 < found < expected)

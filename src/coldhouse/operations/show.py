@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from coldhouse.model import Snapshot, TableEntry
-from coldhouse.operations import pin, proof
+from coldhouse.operations import choosing, pin, proof
 from coldhouse.operations.pin import Pin
 from coldhouse.operations.proof import ProofRecord
 from coldhouse.repository import Repository
@@ -23,10 +23,19 @@ class SnapshotDetail:
     record: ProofRecord = field(default_factory=ProofRecord)
     pin: Pin | None = None
 
+    @property
+    def empty_databases(self) -> tuple[str, ...]:
+        """The databases in the snapshot that hold no table."""
+        filled = {entry.name.database for entry in self.tables if entry.name.table}
+        return tuple(entry.name.database for entry in self.tables if entry.name.database not in filled)
 
-def run(repository: Repository, name: str) -> SnapshotDetail:
-    """Return a snapshot by its id, a unique prefix of it, or "latest". Raises NoSuchSnapshot, Corruption."""
-    snapshot = repository.find(name)
+
+def run(repository: Repository, name: str, *, source: str = "") -> SnapshotDetail:
+    """Return a snapshot by its id, a unique prefix of it, or "latest" (of ``source``, if it is given).
+
+    Raises NoSuchSnapshot, Corruption.
+    """
+    snapshot = choosing.find(repository, name, source)
     tables = tuple(repository.entries(snapshot))
     return SnapshotDetail(
         snapshot, tables, proof.known(repository, snapshot.id), pin.known_pins(repository).get(snapshot.id)

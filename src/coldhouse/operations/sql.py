@@ -19,10 +19,12 @@ from coldhouse.errors import ColdhouseError, Corruption, SourceError, StatementF
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, GatewaySettings, WebSession
 from coldhouse.model import Snapshot, TableName
+from coldhouse.operations import choosing
 from coldhouse.operations.attach_plan import AttachPlan, database_of, single_statement, split_format
 from coldhouse.operations.attaching import Attacher, Site
 from coldhouse.operations.reading import announced
 from coldhouse.operations.web_tables import PageShelf, Readers, WebFolders, store_folder
+from coldhouse.operations.zones import engine_zone
 from coldhouse.repository import Repository
 
 MIB = 1 << 20
@@ -43,7 +45,7 @@ class SqlOptions:
     """Which snapshots a query sees: ``snapshot`` under its own names, each of ``attach`` as ``(name, snapshot)``.
 
     ``database`` is where names without a database are looked for; ``cache`` bounds, in bytes, what is kept on local
-    disk while the session lasts.
+    disk while the session lasts. "latest" is that of ``source``, if it is given.
     """
 
     snapshot: str
@@ -51,6 +53,7 @@ class SqlOptions:
     database: str = ""
     cache: int = 1 << 30
     limits: ScratchLimits = field(default_factory=ScratchLimits)
+    source: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class SqlSession:
         )
         self._listener(Phase("starting the engine"))
         gateway = stack.enter_context(Gateway(GatewaySettings()))
-        engine = stack.enter_context(ScratchEngine(options.limits))
+        engine = stack.enter_context(ScratchEngine(options.limits, timezone=self._zone()))
         self._engine = engine
         self._admin = stack.enter_context(open_source(engine.url))
         for database in self._plan.databases():
@@ -168,7 +171,9 @@ class SqlSession:
         for prefix, name in (("", self._options.snapshot), *self._options.attach):
             if prefix in self._prefixes:
                 raise UsageError(f"two snapshots are to be called {prefix!r}", hint="give each --attach its own name")
-            snapshot = announced(self._repository, "sql", self._repository.find(name), stack)
+            snapshot = announced(
+                self._repository, "sql", choosing.find(self._repository, name, self._options.source), stack
+            )
             self._prefixes[prefix] = snapshot
             entries = self._repository.entries(snapshot)
             self._plan.add(entries, lambda table, prefix=prefix: _prefixed(prefix, table))  # type: ignore[misc]
@@ -181,6 +186,19 @@ class SqlSession:
             raise UsageError(
                 f"the snapshot has no database {self.database}", hint=f"it has {', '.join(own) or 'no tables at all'}"
             )
+
+    def _zone(self) -> str:
+        """The time zone of the first snapshot's source; one engine has one for all."""
+        first, *others = self._prefixes.items()
+        own = first[1].source.timezone
+        for prefix, snapshot in others:
+            if snapshot.source.timezone != own:
+                there, here = (zone or "an unknown time zone" for zone in (snapshot.source.timezone, own))
+                self._warn(f"{prefix} was taken in {there}: its times are read here as those of {here}")
+        return engine_zone(first[1], self._warn)
+
+    def _warn(self, text: str) -> None:
+        self._listener(Warned(text))
 
     def _attached_databases(self) -> set[str]:
         starts = tuple(database_of(prefix, "") for prefix in self._prefixes if prefix)
@@ -197,7 +215,7 @@ class SqlSession:
                 try:
                     changes.create_function(self._admin, function)
                 except StatementFailed as failure:
-                    self._listener(Warned(f"function {function.name} is not there: {failure.message}"))
+                    self._warn(f"function {function.name} is not there: {failure.message}")
 
     # -------------------------------------------------------------------------------------------------------- queries
 

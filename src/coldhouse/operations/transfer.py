@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from coldhouse.clickhouse import document, layout
 from coldhouse.errors import BackupFailed
-from coldhouse.model import WHOLE_TABLE, FileEntry, Part, PartState, TableName
+from coldhouse.model import WHOLE_TABLE, FileEntry, Part, PartState, TableName, total_size
 from coldhouse.operations.known_files import KnownFiles
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ def gather(
     known: KnownFiles,
     states: Callable[[], Iterator[tuple[TableName, PartState]]],
     read_text: Callable[[FileEntry], str],
+    counted: Mapping[TableName, int],
 ) -> dict[TableName, ReceivedTable]:
     """Turn a finished statement into tables and parts.
 
     ``states`` are the parts of its tables at the source now, inactive ones too; a part that is already gone there gets
     its rows from its own count.txt (read by ``read_text``) and an unknown hash: the next backup asks for it again.
+    ``counted`` are the rows of tables that have no count.txt.
 
     Raises RenameBegan.
     """
@@ -104,6 +106,9 @@ def gather(
                 tables.setdefault(name, _Gathering()).renaming = True
     _refuse_renames(name for name, table in tables.items() if table.renaming)
     known_states = {(name, state.name): state for name, state in states() if name in tables}
+    for name in counted.keys() & tables.keys():
+        size = total_size(tables[name].files.get(WHOLE_TABLE, ()))
+        known_states[name, WHOLE_TABLE] = PartState("", WHOLE_TABLE, b"", counted[name], size)
     return {
         name: ReceivedTable(
             table.definition,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from coldhouse.errors import Corruption, NoSuchSnapshot, StorageFull, StorageRefused, UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import Snapshot
-from coldhouse.operations import broken, proof
+from coldhouse.operations import broken, choosing, proof
 from coldhouse.operations.broken import Broken
 from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.operations.ledger import Ledger, choose
@@ -29,10 +29,11 @@ GIB = 1 << 30
 class VerifyOptions:
     """What to verify and how.
 
-    ``snapshot`` is an id, a unique prefix or "latest"; empty for all. ``sample`` is a percentage: of the packs at
-    level data, of the partitions at level drill. ``max_age`` in days, level data: packs that were checked since are not
-    read again. For drill: ``include`` and ``exclude`` choose tables, each of ``assertions`` is a query that must return
-    1, ``memory`` (bytes), ``seconds`` and ``scratch`` (a folder) are what the scratch engine may use.
+    ``snapshot`` is an id, a unique prefix or "latest" (of ``source``, if it is given); empty for all. ``sample`` is a
+    percentage: of the packs at level data, of partitions at level drill. ``max_age`` in days, level data: packs that
+    were checked since are not read again. For drill: ``include`` and ``exclude`` choose tables, each of ``assertions``
+    is a query that must return 1, ``memory`` (bytes), ``seconds`` and ``scratch`` (a folder) are what the scratch
+    engine may use.
     """
 
     snapshot: str = ""
@@ -45,6 +46,7 @@ class VerifyOptions:
     memory: int = 2 * GIB
     seconds: float = 24 * 3600
     scratch: Path | None = None
+    source: str = field(default="", repr=False)
 
     def check(self) -> None:
         """Raises UsageError for options that mean nothing together."""
@@ -89,7 +91,7 @@ def run(repository: Repository, options: VerifyOptions, listener: Listener = sil
     Damage is no error but a problem in a report.
     """
     options.check()
-    ids = _ids(repository, options.snapshot)
+    ids = _ids(repository, options.snapshot, options.source)
     with repository.reading("verify", ids):
         return _Verification(repository, options, ids, listener).run()
 
@@ -242,12 +244,12 @@ class _Verification:
         )
 
 
-def _ids(repository: Repository, name: str) -> list[str]:
+def _ids(repository: Repository, name: str, source: str) -> list[str]:
     """The full ids of what is to be verified, also of a snapshot that can no longer be read."""
     if not name:
         return repository.snapshot_ids()
     try:
-        return [repository.find(name).id]
+        return [choosing.find(repository, name, source).id]
     except Corruption as error:
         return [id for id, objects in repository.snapshot_objects().items() if error.object_name in objects]
 
