@@ -45,6 +45,10 @@ class VerifyDocument(msgspec.Struct, frozen=True, kw_only=True):
     problems_beyond: int
     remarks: list[str]
     seconds: float
+    damage_beside: bool
+
+
+_BESIDE = "; but there is damage where none of them needs anything (see the remarks)"
 
 
 def document(report: VerifyReport) -> VerifyDocument:
@@ -63,6 +67,7 @@ def document(report: VerifyReport) -> VerifyDocument:
         problems_beyond=report.more,
         remarks=list(report.remarks),
         seconds=round(report.seconds, 3),
+        damage_beside=report.damage_beside,
     )
 
 
@@ -78,10 +83,11 @@ def text(reports: Sequence[VerifyReport]) -> list[str]:
     lines: list[str] = []
     for report in reports:
         lines += _report(report)
-    if len(reports) > 1:
-        bad = sum(not report.ok for report in reports)
-        lines += ["", f"{count(len(reports), 'snapshot')} verified, {f'{bad:,} FAILED' if bad else 'all sound'}"]
     beside = any(report.damage_beside for report in reports)
+    if len(reports) > 1 or beside:
+        bad = sum(not report.ok for report in reports)
+        verdict = f"{bad:,} FAILED" if bad else "all sound"
+        lines += ["", f"{count(len(reports), 'snapshot')} verified, {verdict}{_BESIDE if beside and not bad else ''}"]
     if beside or any(problem.object for report in reports for problem in report.problems):
         lines += ["", "coldhouse repair --data puts back what lies elsewhere too; with --from URL, also from a copy."]
     return lines
