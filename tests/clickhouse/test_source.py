@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -151,13 +152,16 @@ def test_something_else_listens(tmp_path: Path) -> None:
         port = silent.getsockname()[1]
 
         def hang_up() -> None:
-            for _ in range(4):
-                silent.accept()[0].close()
+            with suppress(OSError):  # it is shut down
+                while True:
+                    silent.accept()[0].close()
 
         thread = threading.Thread(target=hang_up, daemon=True)
         thread.start()
         with pytest.raises(SourceUnreachable):
             open_source(f"http://127.0.0.1:{port}")
+        silent.shutdown(socket.SHUT_RDWR)
+        thread.join()  # before its descriptor can become somebody else's
 
 
 def test_a_second_directory_in_one_process(tmp_path: Path) -> None:

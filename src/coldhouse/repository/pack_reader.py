@@ -54,8 +54,10 @@ class OpenedPack:
 class DamagedFrames(Corruption):
     """Frames of a pack are damaged, ``frames`` their numbers; the rest of it is sound."""
 
-    def __init__(self, error: Corruption, frames: Collection[int]) -> None:
-        super().__init__(error.message, object_name=error.object_name, hint=error.hint)
+    def __init__(
+        self, message: str, *, object_name: str = "", hint: str = "", frames: Collection[int] = frozenset()
+    ) -> None:
+        super().__init__(message, object_name=object_name, hint=hint)
         self.frames = frozenset(frames)
 
 
@@ -453,7 +455,8 @@ def check_pack(storage: Storage, opened: OpenedPack, known: Collection[int] = ()
     hit |= _damaged_frames(storage, opened, group)
     read_directory(storage, opened)
     if hit:
-        raise DamagedFrames(next(iter(hit.values())), hit)
+        first = next(iter(hit.values()))
+        raise DamagedFrames(first.message, object_name=first.object_name, hint=first.hint, frames=hit)
     return sum(table.plain)
 
 

@@ -84,16 +84,19 @@ class Slots:
         The new slots take over label and access; when all are stored, the old ones are deleted, and with them those
         that are ``superseded`` (ids). ``take_over`` goes on where an earlier rotation died before it made a slot.
 
-        Raises WriteOnlyKey, RepositoryInUse, StorageError.
+        Raises WriteOnlyKey, RepositoryInUse, StorageError; Corruption, before anything is made, where a slot that is to
+        be renewed cannot be read now: what it gives access to would not be known.
         """
         masters = self._masters()
+        old = {slot.id: slot for slot in self.all() if slot.id in holders and not slot.damaged}
+        for id in holders.keys() - old.keys():
+            raise damaged(names.key_slot(id), "cannot be read, so no key can be made in its place")
         new = keys.new_master(masters[-1].number + 1)
         self._claim(new.number, take_over=take_over)
         ring = Keyring(
             self._ring.repository,
             (*self._ring.generations, generation_of(new.number, new.master, self._ring.repository)),
         )
-        old = {slot.id: slot for slot in self.all() if slot.id in holders}
         # The slot in use comes first: where it is renewed, the generation is known to who repeats this.
         for slot in sorted(old.values(), key=lambda slot: not slot.in_use):
             self._create(ring, [*masters, new], holders[slot.id], full=slot.full, label=slot.label, cost=slot.cost)
