@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from coldhouse.errors import (
 from coldhouse.operations import copy, forget, key, prune, verify
 from coldhouse.repository import Repository, open_repository
 from coldhouse.repository.condemned import is_closed
+from coldhouse.repository.slots import Slot
 from coldhouse.storage import Storage
 from tests.scenarios.conftest import CHEAP
 from tests.scenarios.world import PASSPHRASE, World
@@ -263,8 +264,16 @@ def check_key_added(play: Play, stage: Stage) -> None:
 def remove_key(play: Play, stage: Stage) -> None:
     repository = opened(stage.main)
     slots = key.list_keys(repository)
+    look_again_if_damaged(slots)
     if any(slot.label == "second" for slot in slots):
         key.remove(repository, key.plan_removal(slots, ["second"], force=False))
+
+
+def look_again_if_damaged(slots: Iterable[Slot]) -> None:
+    """What a person does who is told of a damaged key: it may have been the answer that was."""
+    for slot in slots:
+        if slot.damaged:
+            raise Corruption("A key is damaged.", object_name=f"keys/{slot.id}")
 
 
 def check_key_removed(play: Play, stage: Stage) -> None:
@@ -274,6 +283,7 @@ def check_key_removed(play: Play, stage: Stage) -> None:
 
 def rotate_keys(play: Play, stage: Stage) -> None:
     rotation = key.Rotation(opened(stage.main), PASSPHRASE, [OTHER])
+    look_again_if_damaged(item.slot for item in rotation.plan)
     try:
         rotation.run()
     except RepositoryInUse as error:
