@@ -18,7 +18,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --prefer-binary --retries 10 --timeout 60
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 
 AZURITE := 3.35.0
 OLDEST_ENGINE := 26.7.3

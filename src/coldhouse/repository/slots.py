@@ -11,6 +11,7 @@ from coldhouse.errors import (
     ObjectExists,
     ObjectMissing,
     RepositoryInUse,
+    StorageError,
     UnsupportedFormat,
     WrongPassphrase,
 )
@@ -65,7 +66,14 @@ class Slots:
         masters = self._masters()
         id = self._create(self._ring, masters, holder, full=full, label=label, cost=cost)
         self._storage.sync()
-        return next(slot for slot in self.all() if slot.id == id)
+        for slot in self.all():
+            if slot.id == id:
+                return slot
+        raise StorageError(
+            f"The new key {id[:8]} is stored, and the store does not list it.",
+            object_name=names.key_slot(id),
+            hint="Look with coldhouse key list whether it is there now; if it is not, make another one.",
+        )
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete slots by their ids."""
