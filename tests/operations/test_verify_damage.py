@@ -10,14 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coldhouse.errors import Corruption
+from coldhouse.errors import ColdhouseError, Corruption, NoRepository, WrongPassphrase
 from coldhouse.model import Snapshot
-from coldhouse.operations import broken
+from coldhouse.operations import broken, prune, verify
 from coldhouse.operations.proof import Level, ProofRecord, known
 from coldhouse.operations.verify import Problem, VerifyOptions
-from coldhouse.repository import PackSettings, id_of, open_repository
+from coldhouse.repository import PackSettings, id_of, open_repository, snapshot_name
 from tests.operations.stored import Stored
-from tests.repository.samples import PASSPHRASE
+from tests.repository.samples import PASSPHRASE, new_repository
+from tests.repository.test_rewriting import history
+from tests.support.memory_storage import MemoryStorage
 
 STRUCTURE = VerifyOptions(level="structure")
 DATA = VerifyOptions(level="data")
@@ -194,6 +196,34 @@ def test_an_old_copy_of_another_snapshot_put_back_is_found(stored: Stored) -> No
     first, second = stored.names("snapshots/")
     stored.storage.objects[second] = stored.storage.objects[first]
     assert {problem.object for problem in problems(stored, STRUCTURE)} == {second}
+
+
+def test_the_old_root_of_a_snapshot_put_back_is_found() -> None:
+    """A prune has written its packs anew and deleted the old ones, which the old root refers to."""
+    storage = MemoryStorage()
+    repository = new_repository(storage)
+    made = history(repository)
+    repository.forget([one.id for one in made[:3]])
+    name = snapshot_name(made[3].id)
+    old = storage.objects[name]
+    prune.run(repository, prune.PruneOptions(max_unused=0))
+
+    def missing() -> set[str]:
+        reports = verify.run(repository, STRUCTURE)
+        return {each.object for report in reports for each in report.problems if each.kind == "missing"}
+
+    assert not missing()
+    storage.objects[name] = old
+    assert missing()
+    assert all(each.startswith(("packs/", "manifests/")) for each in missing())
+
+
+@pytest.mark.parametrize(("folder", "error"), [("config", NoRepository), ("keys/", WrongPassphrase)])
+def test_without_config_or_keys_nothing_is_verified(stored: Stored, folder: str, error: type[ColdhouseError]) -> None:
+    for name in [name for name in stored.storage.objects if name.startswith(folder)]:
+        del stored.storage.objects[name]
+    with pytest.raises((error, Corruption)):
+        open_repository(stored.storage, PASSPHRASE)
 
 
 def test_a_file_that_is_not_what_clickhouse_wrote_is_found_by_data() -> None:

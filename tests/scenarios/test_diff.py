@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def test_nothing_changed(world: World) -> None:
     assert changes(world, one, two) == {}
     assert changes(world, one, "live") == {}
     assert changes(world, "live", two) == {}
+
+
+def test_no_pack_is_read_for_it(world: World, folder_url: str) -> None:
+    """From manifests and system tables alone: it works where the packs are lost."""
+    world.run(*EVENTS)
+    one = world.backup().snapshot.id
+    world.run("INSERT INTO {db}.still SELECT number FROM numbers(7)")
+    two = world.backup().snapshot.id
+    shutil.rmtree(Path(folder_url) / "packs")
+    assert set(changes(world, one, two)) == {"still"}
+    assert set(changes(world, one, "live")) == {"still"}
 
 
 def test_an_untouched_table_is_the_same_after_a_restart(engine_server: EngineServer, folder_url: str) -> None:
