@@ -245,6 +245,20 @@ def test_the_path_that_the_server_reads_cannot_be_guessed_and_dies_with_the_moun
         urllib.request.urlopen(f"{address}.index")
 
 
+def test_the_path_serves_what_is_mounted_and_nothing_else(world: World) -> None:
+    """Neither a table that was not chosen, nor another snapshot, nor what lies beside the parts."""
+    world.run(*SALES, "CREATE TABLE {db}.secret (id UInt64) ENGINE = MergeTree ORDER BY id")
+    world.run("INSERT INTO {db}.secret VALUES (1)")
+    world.backup()
+    with mounting(world, include=(f"{world.db}.sales",)) as mounted:
+        address = mounted._web.address.url
+        with urllib.request.urlopen(f"{address}0/.index") as answer:
+            assert answer.status == 200
+        for other in ("1/.index", "secret/.index", ".index", ".backup", "0/../1/.index", "0/nothing_1_1_0/.index"):
+            with pytest.raises(urllib.error.HTTPError, match=r"40[034]"):
+                urllib.request.urlopen(f"{address}{other}")
+
+
 def test_the_repository_folder_is_all_that_a_mount_writes(world: World, folder_url: str) -> None:
     world.run(*SALES)
     world.backup()
