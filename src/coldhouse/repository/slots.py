@@ -98,6 +98,8 @@ class Slots:
         masters = self._masters()
         old = {slot.id: slot for slot in self.all() if slot.id in holders and not slot.damaged}
         for id in holders.keys() - old.keys():
+            if self._is_claimed(masters[-1].number + 1):  # so another rotation has replaced it
+                raise _in_use(masters[-1].number + 1)
             raise damaged(names.key_slot(id), "cannot be read, so no key can be made in its place")
         new = keys.new_master(masters[-1].number + 1)
         self._claim(new.number, take_over=take_over)
@@ -143,11 +145,14 @@ class Slots:
             self._storage.create(names.rotation(number), b"")
         except ObjectExists as error:
             if not take_over:
-                raise RepositoryInUse(
-                    f"Generation {number} of the master key was made already, or is being made, and this key lacks it.",
-                    hint="Use a key that has it (key list shows generations). If that rotation was killed at its very "
-                    "beginning, and no key has it, repeat with --take-over.",
-                ) from error
+                raise _in_use(number) from error
+
+    def _is_claimed(self, number: int) -> bool:
+        try:
+            self._storage.size(names.rotation(number))
+        except ObjectMissing:
+            return False
+        return True
 
     def _slot(self, name: str, stored: Buffer | Corruption) -> Slot | None:
         id = name.removeprefix(names.KEYS)
@@ -173,6 +178,14 @@ class Slots:
             proven=keys.is_proven(self._ring, name, stored) if known else None,
             in_use=id == self._in_use,
         )
+
+
+def _in_use(number: int) -> RepositoryInUse:
+    return RepositoryInUse(
+        f"Generation {number} of the master key was made already, or is being made, and this key lacks it.",
+        hint="Use a key that has it (key list shows generations). If that rotation was killed at its very "
+        "beginning, and no key has it, repeat with --take-over.",
+    )
 
 
 def read_slots(storage: Storage) -> Iterator[tuple[str, Buffer | Corruption]]:
