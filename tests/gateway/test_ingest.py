@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -23,8 +23,8 @@ LARGE = random.Random(1).randbytes(5 * 1024 * 1024 + 77)
 TOKEN = "x-amz-meta-clickhouse-write-token"
 
 
-def eventually(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+def eventually(happened: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
             return False
@@ -35,11 +35,13 @@ def eventually(happened: Callable[[], bool]) -> bool:
 class OpenPut:
     """A PUT whose body comes piece by piece."""
 
-    def __init__(self, client: Client, path: str, body: bytes, query: str = "") -> None:
+    def __init__(
+        self, client: Client, path: str, body: bytes, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         self.connection = client.connect()
         target = client.target(path) + (f"?{query}" if query else "")
         self.connection.putrequest("PUT", target, skip_host=True, skip_accept_encoding=True)
-        for name, value in client.signed("PUT", path, body, query=query).items():
+        for name, value in client.signed("PUT", path, body, headers, query).items():
             self.connection.putheader(name, value)
         self.connection.putheader("content-length", str(len(body)))
         self.connection.endheaders()

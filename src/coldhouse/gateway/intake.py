@@ -158,11 +158,15 @@ async def stream_body(request: Request, workers: Workers, intake: Intake, progre
     ``progress`` is told, in any thread, how many bytes came, and may raise to give up. Raises Disconnected and what the
     sink raises.
     """
-    reader = request.hold()
-    if reader is not None:
-        received = await _read_directly(request, workers, _Reading(reader, intake, progress, request.content_length()))
-        if received is not None:
-            return received
+    async with workers.bodies:  # not longer than something comes: whom a client keeps waiting holds up nobody else
+        if request.given_up:
+            raise Disconnected
+        reader = request.hold()
+        if reader is not None:
+            reading = _Reading(reader, intake, progress, request.content_length())
+            received = await _read_directly(request, workers, reading)
+            if received is not None:
+                return received
     return await _take_batches(request, workers, intake, progress)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypedDict
 from urllib.parse import unquote_to_bytes
@@ -15,6 +16,11 @@ MAX_HEAD = 16 * 1024  # bytes of target and headers together
 MAX_HEADERS = 64
 MAX_KEY = 1024  # bytes, as in S3
 SMALL_BODY = 1024 * 1024
+#: Seconds without any byte going out after which ClickHouse gives up its first attempt to send a body, and sends it
+#: again, now with patience (ClickHouse 26.9, src/IO/ConnectionTimeouts.cpp).
+FIRST_ATTEMPT_SECONDS = 1.0
+#: What the kernel takes of a body, at both ends, that nobody reads: up to 5.6 MB were seen.
+_IN_SOCKETS = 6 * 1024 * 1024
 #: How often the event loop may turn until the head of an answer has gone out.
 _TURNS = 4
 
@@ -85,6 +91,7 @@ class Request:
         self._receive = receive
         self._send = send
         self._started = False
+        self._came = time.monotonic()
         self.method = scope["method"]
         self.headers: Mapping[bytes, bytes] = _bounded_headers(scope)
         self.path = unquote_to_bytes(scope["raw_path"])
@@ -133,6 +140,15 @@ class Request:
             more = message["more_body"]
             for chunk in self.arrived():
                 yield chunk
+
+    @property
+    def given_up(self) -> bool:
+        """Whether a large body that nobody began to read has been given up by now, as the client's first attempt is.
+
+        What is still in the sockets would look like its beginning, and would be stored for nothing.
+        """
+        first = self.header(b"amz-sdk-request").startswith(b"attempt=1") and self.content_length() > _IN_SOCKETS
+        return first and time.monotonic() - self._came > FIRST_ATTEMPT_SECONDS
 
     def hold(self) -> DirectReader | None:
         """A way for a thread to read the body beside what has ``arrived``; None if there is none (TLS)."""

@@ -11,6 +11,10 @@ T = TypeVar("T")
 
 #: As many as ClickHouse has requests under way (its ``backup_threads`` and ``restore_threads``).
 THREADS = 16
+#: Large bodies that are read at a time. ClickHouse gives a request up, and repeats it, once nothing of its body went out
+#: for a second; so where the store is slow, a few go on without a stop and the others have not begun, instead of all of
+#: them stopping half-way and coming twice (7 to 9 % more was stored for a 2 GB backup to a store of 150 MB/s).
+BODIES = 4
 
 
 async def settle(future: asyncio.Future[T]) -> None:
@@ -26,6 +30,7 @@ class Workers:
 
     def __init__(self, threads: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="coldhouse-gateway")
+        self.bodies = asyncio.Semaphore(BODIES)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run ``call`` in a thread; raises what it raises."""
