@@ -9,6 +9,8 @@ from enum import StrEnum
 from benchmarks.figures import Series
 
 COLDHOUSE = "coldhouse"
+#: Coldhouse in a process that runs already, as the server with which it is compared.
+LIBRARY = "coldhouse library"
 #: Who opens the repository, reads the newest snapshot and ends.
 START = "coldhouse show"
 MIB = 1 << 20
@@ -97,9 +99,13 @@ BARS: tuple[Bar, ...] = (
             (_NONE, _NATIVE), 2.0),
     Bar("small-objects", "full backup, small, SeaweedFS", "objects of native BACKUP TO S3", "backup small s3", _NONE,
         _NATIVE, Kind.OBJECTS, 1 / 50),
-    _faster("increment-nothing", "increment, nothing changed, small, SeaweedFS", "native BACKUP with base_backup",
-            "increment nothing s3", (_NONE, _NATIVE), 20, START),
-    _faster("increment-partition", "increment, 1 of 1,000 partitions changed, small, SeaweedFS",
+    _faster("increment-nothing", "increment, nothing changed, small, SeaweedFS, by the library",
+            "native BACKUP with base_backup", "increment nothing s3", (LIBRARY, _NATIVE), 20),
+    _faster("increment-nothing-cli", "the same, by the command line from its start to its end",
+            "native BACKUP with base_backup", "increment nothing s3", (_NONE, _NATIVE), 20, START),
+    _faster("increment-partition", "increment, 1 of 1,000 partitions changed, small, SeaweedFS, by the library",
+            "native BACKUP with base_backup", "increment partition s3", (LIBRARY, _NATIVE), 10),
+    _faster("increment-partition-cli", "the same, by the command line from its start to its end",
             "native BACKUP with base_backup", "increment partition s3", (_NONE, _NATIVE), 10, START),
     _faster("tables-local", "full backup, tables, folder", "native BACKUP TO File", "backup tables folder",
             (_NONE, _NATIVE), 1.0),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bars import COLDHOUSE
 from benchmarks.figures import ProcessUse, Run
 from benchmarks.processes import measured, run_command
+from benchmarks.resident import Resident
+from benchmarks.shapes import Shape
 from benchmarks.stage import Stage, Written
 from tests.support.engine import CHECKOUT
 
@@ -40,12 +42,26 @@ class Coldhouse:
         run = self._measured(*arguments, "--table", f"{self._stage.shape}.*", *options)
         return _with(run, self._stage.written(place).since(before))
 
+    def resident(self, place: str) -> Callable[[], Run]:
+        """The library in a process that has opened the repository and stays; each call is one measured backup."""
+        arguments = (place, self._stage.engine.url, f"{self._stage.shape}.*")
+        process = Resident(arguments, self._environment, self._stage.folder)
+        self._stage.ends.callback(process.close)
+
+        def backup() -> Run:
+            before = self._stage.written(place)
+            os.sync()
+            run = measured(process.backup, (process.server, *self._stage.servers))
+            return _with(run, self._stage.written(place).since(before))
+
+        return backup
+
     def restore(self, place: str, *options: str) -> Run:
         """Restore the newest snapshot beside the shape's own database."""
-        shape, url = self._stage.shape, self._stage.engine.url
-        renamed = f"{shape}={shape}_back"
+        database, url = self._stage.new_database(), self._stage.engine.url
+        renamed = f"{self._stage.shape}={database}"
         run = self._measured("restore", "latest", "--repo", place, "--target", url, "--rename", renamed, *options)
-        check_restored(self._stage)
+        check_restored(self._stage, database)
         return run
 
     def snapshots(self, place: str) -> Run:
@@ -84,9 +100,9 @@ class Native:
 
     def restore(self, place: str) -> Run:
         """Restore beside the shape's own database."""
-        shape = self._stage.shape
-        run = self._measured(f"RESTORE DATABASE {shape} AS {shape}_back FROM {place}")
-        check_restored(self._stage)
+        database = self._stage.new_database()
+        run = self._measured(f"RESTORE DATABASE {self._stage.shape} AS {database} FROM {place}")
+        check_restored(self._stage, database)
         return run
 
     def _measured(self, statement: str) -> Run:
@@ -165,15 +181,15 @@ def environment(home: Path) -> dict[str, str]:
     return kept | own | {"COLDHOUSE_COMPRESSION": "none"}
 
 
-def check_restored(stage: Stage) -> None:
-    """Compare what was restored with the shape itself, and drop it. Raises RuntimeError if it differs."""
-    shape = stage.shape
+def check_restored(stage: Stage, database: str) -> None:
+    """Compare what was restored with the shape itself; a large one is dropped. Raises RuntimeError if it differs."""
     query = (
         "SELECT sum(cityHash64(table, rows, hash_of_uncompressed_files)), count(), sum(rows) FROM system.parts "
         "WHERE active AND database = '{}'"
     )
-    expected, found = (stage.engine.query(query.format(name)) for name in (shape, f"{shape}_back"))
-    stage.engine.query(f"DROP DATABASE {shape}_back SYNC")
+    expected, found = (stage.engine.query(query.format(name)) for name in (stage.shape, database))
+    if stage.shape is Shape.WIDE:
+        stage.drop(database)
     if expected != found:
         raise RuntimeError(f"what was restored is not what was backed up: {expected} and {found}")
 

@@ -41,6 +41,7 @@ class Stage:
     shape: Shape
     folder: Path
     store: SeaweedFS | None
+    ends: ExitStack = field(default_factory=ExitStack)
     _numbers: Iterator[int] = field(default_factory=count)
 
     @property
@@ -69,6 +70,21 @@ class Stage:
             return f"File('{self.new_folder()}')"
         address = f"{self.s3.endpoint}/{self.s3.bucket}/place-{next(self._numbers)}/"
         return f"S3('{address}', '{ACCESS_KEY}', '{SECRET_KEY}')"
+
+    def new_database(self) -> str:
+        """The name of a database to restore to.
+
+        It is dropped at the end of the work if it holds many files: for minutes after many were deleted, ext4 without
+        a journal looks long for each inode that it gives to a new one, and whoever comes next would pay for it.
+        """
+        name = f"{self.shape}_back{next(self._numbers)}"
+        if self.shape is not Shape.WIDE:
+            self.ends.callback(self.drop, name)
+        return name
+
+    def drop(self, database: str) -> None:
+        """Drop a database that was restored."""
+        self.engine.query(f"DROP DATABASE IF EXISTS {database} SYNC")
 
     def written(self, place: str) -> Written:
         """What lies at a place: a folder, the URL of a repository, or a native place as SQL."""
@@ -117,7 +133,7 @@ def staged(work: Path, shape: Shape, share: float, *, store: bool) -> Iterator[S
         if seaweedfs is not None:
             ends.callback(seaweedfs.stop)
         os.sync()
-        yield Stage(engine, shape, folder, seaweedfs)
+        yield Stage(engine, shape, folder, seaweedfs, ends.enter_context(ExitStack()))
 
 
 def data_folder(work: Path, shape: Shape, share: float) -> Path:

@@ -50,9 +50,9 @@ def test_a_server_is_counted_while_others_are_measured() -> None:
 def test_increments_and_fulls_are_run_in_turns_and_counted(tmp_path: Path) -> None:
     works = choose(WORKS, frozenset({"increment partition s3"}), frozenset())
     told: list[str] = []
-    [ours, native, start] = run(Order(works, 1, TINY), tmp_path, told.append)
-    assert (ours.contender, native.contender) == ("coldhouse", "native")
-    assert [len(ours.runs), len(native.runs), len(start.runs)] == [1, 1, 1]
+    [library, ours, native, start] = run(Order(works, 1, TINY), tmp_path, told.append)
+    assert (library.contender, ours.contender, native.contender) == ("coldhouse library", "coldhouse", "native")
+    assert [len(series.runs) for series in (library, ours, native, start)] == [1, 1, 1, 1]
     assert {use.name for use in ours.runs[0].processes} == {"coldhouse", "clickhouse", "seaweedfs"}
     assert 0 < ours.runs[0].objects < native.runs[0].objects
     assert not list(tmp_path.glob("data-*")), "data that was changed must not be measured again"

@@ -139,7 +139,11 @@ def status(source: Source, id: str) -> OperationStatus | None:
     return replace(seen, error_code=int(code[1])) if code else seen
 
 
-def wait(source: Source, id: str, watcher: Watcher, *, pause: Callable[[float], None] = time.sleep) -> OperationStatus:
+#: Waits so many seconds; True says that the end is near, so that it is looked for more often again.
+Pause = Callable[[float], bool | None]
+
+
+def wait(source: Source, id: str, watcher: Watcher, *, pause: Pause = time.sleep) -> OperationStatus:
     """Wait for the end of an operation; ``watcher`` hears every look at it and may raise to stop waiting.
 
     Raises SourceUnreachable when the server stays away, SourceError when it has forgotten the operation (restarted).
@@ -164,8 +168,8 @@ def wait(source: Source, id: str, watcher: Watcher, *, pause: Callable[[float], 
             watcher(seen)
             if seen.state is not OperationState.RUNNING:
                 return seen
-        pause(seconds)
-        seconds = min(seconds * POLL_GROWTH, SLOWEST_POLL_SECONDS)
+        near = pause(seconds)
+        seconds = FIRST_POLL_SECONDS if near else min(seconds * POLL_GROWTH, SLOWEST_POLL_SECONDS)
 
 
 def cancel(source: Source, id: str, *, pause: Callable[[float], None] = time.sleep) -> OperationStatus | None:

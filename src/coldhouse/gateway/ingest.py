@@ -107,6 +107,7 @@ class IngestSession:
         self._sealed = False
         self._uploads = Uploads()
         self._ended = False
+        self._ending = threading.Event()
         self._counting = threading.Lock()
         self._loading = asyncio.Lock()
         self._judging = asyncio.Lock()
@@ -120,6 +121,12 @@ class IngestSession:
     def arrived_files(self) -> int:
         """How many files arrived so far."""
         return len(self._arrived)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, but not on when ClickHouse takes its lock away or cleans up; says whether it did (once each time)."""
+        ending = self._ending.wait(seconds)
+        self._ending.clear()
+        return ending
 
     def refuse(self, reason: str) -> None:
         """Make everything that ClickHouse still sends fail with ``reason``, so that BACKUP ends at once."""
@@ -158,6 +165,7 @@ class IngestSession:
     async def delete_objects(self, request: Request) -> s3.Reply:
         """Take note of DeleteObjects: a BACKUP that fails cleans up, even when all is stored (issue 112271)."""
         self.cleanup_seen = True
+        self._ending.set()
         async for _ in request.chunks():
             pass
         return s3.deleted()
@@ -273,6 +281,7 @@ class IngestSession:
         elif key == LOCK:
             self._lock = None
             self._ended = True
+            self._ending.set()
         else:
             self.cleanup_seen = True
         return s3.Reply(204)

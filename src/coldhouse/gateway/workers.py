@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 #: As many as ClickHouse has requests under way (its ``backup_threads`` and ``restore_threads``).
 THREADS = 16
-#: Large bodies that are read at a time. ClickHouse gives a request up, and repeats it, once nothing of its body went out
-#: for a second; so where the store is slow, a few go on without a stop and the others have not begun, instead of all of
-#: them stopping half-way and coming twice (7 to 9 % more was stored for a 2 GB backup to a store of 150 MB/s).
+#: Large bodies that are read at a time. ClickHouse gives a request up, and repeats it, once nothing of its body went
+#: out for a second; so where the store is slow, a few go on without a stop and the others have not begun, instead of
+#: all of them stopping half-way and coming twice (7 to 9 % more was stored for 2 GB, to a store of 150 MB/s).
 BODIES = 4
 
 

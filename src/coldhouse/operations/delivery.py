@@ -131,16 +131,16 @@ class Delivery:
         self.learn_packs(known.packs)
         base = transfer.base_document(known) if len(known) else b""
         before = self._counted(batch)
-        session = self._sent(batch, known, base, archive=batch.small_files and self._takes_archives())
+        incoming = transfer.Incoming(known)
+        session = self._sent(batch, incoming, base, archive=batch.small_files and self._takes_archives())
         after = self._counted(batch) if before else {}
         self._writer.flush()
         self._checkpoints.end_statement(session, self._writer)
         self._done += batch.bytes
         self.sent += session.received_bytes
         tables = [self._states[item.table] for item in batch.items]
-        return transfer.gather(
-            session,
-            known,
+        return incoming.tables(
+            session.kept,
             lambda: inspect.part_states(self._source, tables, inactive=True),
             _row_texts(session, known),
             {name: rows for name, rows in before.items() if after.get(name) == rows},
@@ -156,14 +156,14 @@ class Delivery:
                     found[item.table] = inspect.count_rows(self._source, item.table)
         return found
 
-    def _sent(self, batch: Batch, known: KnownFiles, base: bytes, *, archive: bool) -> IngestSession:
+    def _sent(self, batch: Batch, incoming: transfer.Incoming, base: bytes, *, archive: bool) -> IngestSession:
         """What ClickHouse sent for a statement, all of it."""
         from coldhouse.gateway import IngestSession
 
         session = IngestSession(
             self._writer,
             base=(lambda: base) if base else None,
-            verify=lambda content, arrived: transfer.check_document(content, arrived, known),
+            verify=incoming.check,
             keep=_is_kept,
         )
         gateway = self._gateway.running()
@@ -179,7 +179,7 @@ class Delivery:
             return session
         finally:
             gateway.close(address)
-        return self._sent(batch, known, base, archive=False)
+        return self._sent(batch, incoming, base, archive=False)
 
     def _takes_archives(self) -> bool:
         if self._archives is None:
@@ -204,6 +204,7 @@ class Delivery:
             request.id,
             lambda _: self._look(session),
             lambda: session.refuse("the backup was interrupted"),
+            session.wait,
         )
         if session.error is not None:
             raise session.error

@@ -16,7 +16,7 @@ from coldhouse.model import WHOLE_TABLE, FileEntry, Part, PartState, TableName, 
 from coldhouse.operations.known_files import KnownFiles
 
 if TYPE_CHECKING:
-    from coldhouse.gateway import Arrived, IngestSession
+    from coldhouse.gateway import Arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class RenameBegan(BackupFailed):
 class _Gathering:
     """What is collected of one table while the document is read."""
 
-    definition: str = ""
+    definition: document.DocumentFile | None = None
+    mutations: list[str] = field(default_factory=list)  # where the gateway keeps their texts
     files: dict[str, list[FileEntry]] = field(default_factory=dict)
     new_bytes: int = 0
     damaged: list[str] = field(default_factory=list)
-    renaming: bool = False
 
 
 def base_document(known: KnownFiles) -> bytes:
@@ -49,75 +49,135 @@ def base_document(known: KnownFiles) -> bytes:
     return b"".join(document.write_base(known.keys()))
 
 
-def check_document(content: bytes, arrived: Mapping[str, Arrived], known: KnownFiles) -> str | None:
-    """Say why a `.backup` document must be refused, or None: every file it lists is here with its size."""
-    _, files = document.parse(content)
-    for item in files:
+class Incoming:
+    """What one statement brings: collected while its document is checked, so that the document is read once."""
+
+    def __init__(self, known: KnownFiles) -> None:
+        self._known = known
+        self._tables: dict[TableName, _Gathering] = {}
+
+    def check(self, content: bytes, arrived: Mapping[str, Arrived]) -> str | None:
+        """Say why a `.backup` document must be refused, or None: every file it lists is here with its size.
+
+        Raises Corruption when it is no such document.
+        """
+        tables: dict[TableName, _Gathering] = {}
+        _, files = document.parse(content)
+        for item in files:
+            member = layout.member(item.name)
+            reason = self._refusal(item, member, arrived)
+            if reason:
+                return reason
+            self._collect(tables, item, member, arrived)
+        self._tables = tables
+        return None
+
+    def tables(
+        self,
+        kept: Mapping[str, bytes],
+        states: Callable[[], Iterator[tuple[TableName, PartState]]],
+        read_text: Callable[[FileEntry], str],
+        counted: Mapping[TableName, int],
+    ) -> dict[TableName, ReceivedTable]:
+        """Turn what the document that was let pass lists into tables and parts.
+
+        ``kept`` are the texts that the gateway kept. ``states`` are the parts of its tables at the source now, inactive
+        ones too; a part that is already gone there gets its rows from its own count.txt (read by ``read_text``) and an
+        unknown hash: the next backup asks for it again. ``counted`` are the rows of tables that have no count.txt.
+
+        Raises RenameBegan.
+        """
+        tables = self._tables
+        _refuse_renames(
+            name
+            for name, table in tables.items()
+            if any(b"RENAME COLUMN" in kept.get(key, b"") for key in table.mutations)
+        )
+        known_states = {(name, state.name): state for name, state in states() if name in tables}
+        for name in counted.keys() & tables.keys():
+            size = total_size(tables[name].files.get(WHOLE_TABLE, ()))
+            known_states[name, WHOLE_TABLE] = PartState("", WHOLE_TABLE, b"", counted[name], size)
+        return {
+            name: ReceivedTable(
+                self._definition(table.definition, kept),
+                _parts(name, table, known_states, read_text),
+                table.new_bytes,
+                tuple(table.damaged),
+            )
+            for name, table in tables.items()
+        }
+
+    def _refusal(
+        self, item: document.DocumentFile, member: layout.Member, arrived: Mapping[str, Arrived]
+    ) -> str | None:
         if item.size == 0:
-            continue
+            return None
         if item.use_base:
-            if item.base_size not in (0, item.size) or not _is_known(item, known):
-                return f"{item.name}: said to be in the earlier snapshot, which does not hold it"
-            continue
+            if item.base_size in (0, item.size) and self._is_known(item, member):
+                return None
+            return f"{item.name}: said to be in the earlier snapshot, which does not hold it"
         there = arrived.get(item.data_file)
         if there is None:
             return f"{item.name}: listed, but never sent"
         if there.size != item.size:
             return f"{item.name}: {there.size} bytes arrived, {item.size} are listed"
-    return None
+        return None
 
+    def _is_known(self, item: document.DocumentFile, member: layout.Member) -> bool:
+        key = (item.size, item.checksum)
+        if isinstance(member, layout.TableDefinition):
+            return self._known.definition(key) is not None
+        return key in self._known
 
-def _is_known(item: document.DocumentFile, known: KnownFiles) -> bool:
-    key = (item.size, item.checksum)
-    if isinstance(layout.member(item.name), layout.TableDefinition):
-        return known.definition(key) is not None
-    return key in known
-
-
-def gather(
-    session: IngestSession,
-    known: KnownFiles,
-    states: Callable[[], Iterator[tuple[TableName, PartState]]],
-    read_text: Callable[[FileEntry], str],
-    counted: Mapping[TableName, int],
-) -> dict[TableName, ReceivedTable]:
-    """Turn a finished statement into tables and parts.
-
-    ``states`` are the parts of its tables at the source now, inactive ones too; a part that is already gone there gets
-    its rows from its own count.txt (read by ``read_text``) and an unknown hash: the next backup asks for it again.
-    ``counted`` are the rows of tables that have no count.txt.
-
-    Raises RenameBegan.
-    """
-    tables: dict[TableName, _Gathering] = {}
-    _, files = document.parse(session.document or b"")
-    for item in files:
-        match layout.member(item.name):
-            case layout.TableDefinition(table=name):
-                tables.setdefault(name, _Gathering()).definition = _definition(item, session, known)
+    def _collect(
+        self,
+        tables: dict[TableName, _Gathering],
+        item: document.DocumentFile,
+        member: layout.Member,
+        arrived: Mapping[str, Arrived],
+    ) -> None:
+        match member:
             case layout.PartFile(table=name, part=part, file=file):
-                new = not (item.use_base and known.in_a_snapshot((item.size, item.checksum)))
-                _add_file(tables.setdefault(name, _Gathering()), part, _entry(file, item, session, known), new=new)
+                self._add_file(_of(tables, name), part, self._entry(file, item, arrived), item)
             case layout.TableFile(table=name, file=file):
-                new = not (item.use_base and known.in_a_snapshot((item.size, item.checksum)))
-                entry = _entry(file, item, session, known)
-                _add_file(tables.setdefault(name, _Gathering()), WHOLE_TABLE, entry, new=new)
-            case layout.MutationFile(table=name) if b"RENAME COLUMN" in session.kept.get(item.data_file, b""):
-                tables.setdefault(name, _Gathering()).renaming = True
-    _refuse_renames(name for name, table in tables.items() if table.renaming)
-    known_states = {(name, state.name): state for name, state in states() if name in tables}
-    for name in counted.keys() & tables.keys():
-        size = total_size(tables[name].files.get(WHOLE_TABLE, ()))
-        known_states[name, WHOLE_TABLE] = PartState("", WHOLE_TABLE, b"", counted[name], size)
-    return {
-        name: ReceivedTable(
-            table.definition,
-            _parts(name, table, known_states, read_text),
-            table.new_bytes,
-            tuple(table.damaged),
-        )
-        for name, table in tables.items()
-    }
+                self._add_file(_of(tables, name), WHOLE_TABLE, self._entry(file, item, arrived), item)
+            case layout.TableDefinition(table=name):
+                _of(tables, name).definition = item
+            case layout.MutationFile(table=name):
+                _of(tables, name).mutations.append(item.data_file)
+
+    def _definition(self, item: document.DocumentFile | None, kept: Mapping[str, bytes]) -> str:
+        """The text of a .sql; empty where the server did not send one that looks like a definition."""
+        if item is None:
+            return ""
+        if item.use_base:
+            return self._known.definition((item.size, item.checksum)) or ""
+        return kept.get(item.data_file, b"").decode()
+
+    def _entry(self, name: str, item: document.DocumentFile, arrived: Mapping[str, Arrived]) -> FileEntry:
+        if item.size == 0:
+            return FileEntry(name, 0, b"", ())
+        if item.use_base:
+            return FileEntry(name, item.size, item.checksum, self._known.extents((item.size, item.checksum)))
+        there = arrived[item.data_file]
+        return FileEntry(name, item.size, item.checksum, there.extents, damaged=there.checksum != item.checksum)
+
+    def _add_file(self, table: _Gathering, part: str, entry: FileEntry, item: document.DocumentFile) -> None:
+        files = table.files.get(part)
+        if files is None:
+            files = table.files[part] = []
+        files.append(entry)
+        if not (item.use_base and self._known.in_a_snapshot((item.size, item.checksum))):
+            table.new_bytes += entry.size
+        if entry.damaged:
+            table.damaged.append(f"{part}/{entry.name}" if part else entry.name)
+
+
+def _of(tables: dict[TableName, _Gathering], name: TableName) -> _Gathering:
+    table = tables.get(name)
+    if table is None:
+        table = tables[name] = _Gathering()
+    return table
 
 
 def _refuse_renames(renaming: Iterable[TableName]) -> None:
@@ -126,30 +186,6 @@ def _refuse_renames(renaming: Iterable[TableName]) -> None:
             f"a RENAME COLUMN began in {names} while the backup ran; the backup would have lost that column",
             hint="repeat when system.mutations says that it is done, or back up the other tables with --exclude",
         )
-
-
-def _definition(item: document.DocumentFile, session: IngestSession, known: KnownFiles) -> str:
-    """The text of a .sql; empty where the server did not send one that looks like a definition."""
-    if item.use_base:
-        return known.definition((item.size, item.checksum)) or ""
-    return session.kept.get(item.data_file, b"").decode()
-
-
-def _entry(name: str, item: document.DocumentFile, session: IngestSession, known: KnownFiles) -> FileEntry:
-    if item.size == 0:
-        return FileEntry(name, 0, b"", ())
-    if item.use_base:
-        return FileEntry(name, item.size, item.checksum, known.extents((item.size, item.checksum)))
-    there = session.arrived[item.data_file]
-    return FileEntry(name, item.size, item.checksum, there.extents, damaged=there.checksum != item.checksum)
-
-
-def _add_file(table: _Gathering, part: str, entry: FileEntry, *, new: bool) -> None:
-    table.files.setdefault(part, []).append(entry)
-    if new:
-        table.new_bytes += entry.size
-    if entry.damaged:
-        table.damaged.append(f"{part}/{entry.name}" if part else entry.name)
 
 
 def _parts(

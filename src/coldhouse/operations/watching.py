@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from coldhouse.clickhouse import OperationStatus, Source, statements
@@ -13,6 +14,7 @@ def run_to_end(
     operation: str,
     watcher: Callable[[OperationStatus], None],
     refuse: Callable[[], None],
+    pause: statements.Pause = time.sleep,
 ) -> OperationStatus:
     """Wait until an operation ends and return how it ended.
 
@@ -20,7 +22,7 @@ def run_to_end(
     slow to cancel gets nowhere meanwhile. Raises Interrupted then, SourceError when the server is gone.
     """
     try:
-        return statements.wait(source, operation, watcher)
+        return statements.wait(source, operation, watcher, pause=pause)
     except KeyboardInterrupt:
         refuse()
         statements.cancel(source, operation)
