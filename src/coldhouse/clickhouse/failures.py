@@ -87,6 +87,13 @@ class Guard:
         return clean(text, self.secrets + secrets)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the client raised what the server answered, with its number: then the answer was read to its end."""
+    from clickhouse_connect.driver.exceptions import Error
+
+    return isinstance(error, Error) and error.code is not None
+
+
 def exception_tag(answer: object) -> str:
     """The mark with which a server (25.11 and later) frames an error in the middle of an answer; empty without."""
     headers = getattr(answer, "headers", None)

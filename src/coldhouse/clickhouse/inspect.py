@@ -161,9 +161,15 @@ def table_states(source: Source, names: Collection[TableName]) -> dict[TableName
 
 
 def part_states(
-    source: Source, tables: Collection[TableState] | None = None, *, inactive: bool = False
+    source: Source,
+    tables: Collection[TableState] | None = None,
+    *,
+    inactive: bool = False,
+    partitions: Collection[str] = (),
 ) -> Iterator[tuple[TableName, PartState]]:
     """The parts of the tables (default: of all), by database, table, partition id and name, streamed.
+
+    With ``partitions`` (ids) only parts in those, unless they are too many to be named in a query.
 
     Unapplied patch parts are not among them (BACKUP does not take them). With ``inactive`` also parts that merges and
     mutations have replaced, as long as the server keeps them: BACKUP may have taken those.
@@ -173,7 +179,8 @@ def part_states(
     if not wanted:
         return
     counted = "files" if "files" in source.columns("system.parts") else "0"
-    for row in source.rows(_parts_query(chosen, inactive, counted)):
+    only = [sql.one_of("partition_id", partitions)] if 0 < len(partitions) <= _LISTED else []
+    for row in source.rows(_parts_query(chosen, inactive, counted, only)):
         database, table, partition, name, digest = map(text, row[:5])
         owner = TableName(database, table)
         if owner in wanted:
@@ -218,6 +225,8 @@ def unapplied_patches(source: Source, tables: Collection[TableName]) -> list[Tab
 
     Applied patch parts stay for a while; they are as old as the parts or older (clickhouse-facts 7).
     """
+    if not source.fetch(sql.ANY_PATCH_QUERY):
+        return []
     found = source.rows(sql.unapplied_patches_query())
     wanted = frozenset(tables)
     names = (TableName(text(row[0]), text(row[1])) for row in found)
@@ -372,12 +381,12 @@ def _tables_query(source: Source, databases: Collection[str]) -> str:
     return sql.select(columns, "system.tables", ("NOT is_temporary", sql.one_of("database", databases)))
 
 
-def _parts_query(tables: Collection[TableState], inactive: bool, files: str) -> str:
+def _parts_query(tables: Collection[TableState], inactive: bool, files: str, only: Collection[str]) -> str:
     owner = f"{sql.renamed('table', _stored_names(tables))} AS owner"
     columns = ("database", owner, "partition_id", "name", "hash_of_all_files", "rows", "bytes_on_disk", files)
     where = ["NOT startsWith(name, 'patch-')", sql.none_of("database", sql.SYSTEM_DATABASES)]
     where += [] if inactive else ["active"]
-    where += _of_tables(tables)
+    where += _of_tables(tables) + list(only)
     return sql.select(columns, "system.parts", where, ("database", "owner", "partition_id", "name"))
 
 

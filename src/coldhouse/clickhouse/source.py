@@ -157,7 +157,7 @@ class Source:
         """Run a statement that returns nothing of interest. Never repeated when its answer is lost."""
         if isinstance(statement, str):
             statement = sql.Statement(statement)
-        with self._client(statement.secrets) as client:
+        with self._client(statement.secrets, again=not self.is_embedded) as client:
             client.command(statement.text, settings=self._settings() | dict(settings or {}))
 
     def columns(self, table: str) -> frozenset[str]:
@@ -203,11 +203,12 @@ class Source:
         }
 
     @contextmanager
-    def _client(self, secrets: tuple[str, ...] = ()) -> Generator[_Client, None, None]:
+    def _client(self, secrets: tuple[str, ...] = (), *, again: bool = False) -> Generator[_Client, None, None]:
         """A connection of one's own.
 
         One that failed is thrown away: the embedded engine puts what a failed query had begun to say before the
-        answer of the next (seen with chdb-core 26.9).
+        answer of the next (seen with chdb-core 26.9). With ``again`` one whose statement the server refused is kept: a
+        new one costs three queries.
         """
         with self._lock:
             if self._closed:
@@ -218,9 +219,15 @@ class Source:
                 client = _connect(self._address)
             try:
                 yield client
-            except BaseException:
-                client.close()
+            except BaseException as error:
+                if again and failures.is_refusal(error):
+                    self._give_back(client)
+                else:
+                    client.close()
                 raise
+        self._give_back(client)
+
+    def _give_back(self, client: _Client) -> None:
         with self._lock:
             kept = not self._closed
             if kept:

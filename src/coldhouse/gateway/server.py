@@ -19,7 +19,7 @@ from coldhouse.gateway.web import WebSession
 from coldhouse.gateway.workers import Workers
 
 if TYPE_CHECKING:
-    import uvicorn
+    from coldhouse.gateway.prompt_server import PromptServer
 
 MAX_CONNECTIONS = 512
 KEEP_ALIVE = 75  # seconds; longer than ClickHouse keeps an idle connection, so that it is the one that closes
@@ -152,7 +152,7 @@ class _Running:
 
     def stop(self) -> None:
         """End the thread; what is under way is cut."""
-        self._server.should_exit = True
+        self._server.leave()
         self._thread.join()
         self._workers.stop()
 
@@ -170,10 +170,11 @@ class _Running:
             time.sleep(0.002)
 
 
-def _server(app: App, settings: GatewaySettings) -> uvicorn.Server:
+def _server(app: App, settings: GatewaySettings) -> PromptServer:
     """A uvicorn server that logs nothing by itself, tells nothing about itself, and waits for nobody when it stops."""
     import uvicorn
 
+    from coldhouse.gateway.prompt_server import PromptServer
     from coldhouse.gateway.protocol import GatewayProtocol
 
     config = uvicorn.Config(
@@ -195,7 +196,7 @@ def _server(app: App, settings: GatewaySettings) -> uvicorn.Server:
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    return uvicorn.Server(config)
+    return PromptServer(config)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -141,7 +141,7 @@ class Delivery:
         tables = [self._states[item.table] for item in batch.items]
         return incoming.tables(
             session.kept,
-            lambda: inspect.part_states(self._source, tables, inactive=True),
+            lambda: inspect.part_states(self._source, tables, inactive=True, partitions=_partitions(batch)),
             _row_texts(session, known),
             {name: rows for name, rows in before.items() if after.get(name) == rows},
         )
@@ -235,6 +235,16 @@ class Delivery:
             entry = self._history.table(self._states[item.table])
             if entry is not None:
                 yield entry.definition
+
+
+def _partitions(batch: Batch) -> frozenset[str]:
+    """The ids of all partitions that a statement asks for; none where it asks for a whole table."""
+    ids = frozenset[str]()
+    for item in batch.items:
+        if item.partitions is None:
+            return frozenset()
+        ids |= frozenset(item.partitions)
+    return ids
 
 
 def _is_kept(body: bytes) -> bool:
