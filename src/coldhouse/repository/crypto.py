@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from hashlib import blake2b
 from struct import Struct
 
@@ -53,7 +54,7 @@ class Kind(IntEnum):
     NOTE = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Generation:
     """The keys of one generation: ``private`` and ``master`` are None for a key that can only write."""
 
@@ -62,6 +63,11 @@ class Generation:
     public: bytes
     private: bytes | None = field(repr=False)
     master: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def reader(self) -> X25519PrivateKey | None:
+        """``private`` as the library wants it; making one of its keys costs as much as using it."""
+        return None if self.private is None else X25519PrivateKey.from_private_bytes(self.private)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +152,10 @@ def open_cipher(ring: Keyring, kind: Kind, name: str, header: Buffer) -> AESGCM:
         raise write_only() if ring.newest.private is None else old_key(ring, name, number)
     if keys is None:
         raise damaged(name, f"is damaged, or sealed under key generation {number}, which this key slot does not hold")
-    if keys.private is None:
+    if keys.reader is None:
         raise write_only()
     try:
-        shared = X25519PrivateKey.from_private_bytes(keys.private).exchange(X25519PublicKey.from_public_bytes(public))
+        shared = keys.reader.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:  # a point of low order: no writer makes one
         raise damaged(name, "has no valid key in its header") from error
     return _cipher(ring, keys, kind, id, public, shared)
