@@ -1,4 +1,4 @@
-"""Where the store is slower than ClickHouse: a few bodies go on, the others wait, and nothing is stored twice for it."""
+"""Where the store is slower than ClickHouse: a few bodies go on, others wait, and nothing is stored twice for it."""
 
 from __future__ import annotations
 
