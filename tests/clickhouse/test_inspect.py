@@ -159,6 +159,22 @@ def test_parts_that_were_merged_away_are_listed_on_request(source: Source, engin
     assert before <= {part.name for _, part in inspect.part_states(source, (src,), inactive=True)}
 
 
+def test_parts_of_some_partitions_alone(
+    source: Source, engine: EngineServer, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.query(f"CREATE TABLE {db}.t (a UInt32) ENGINE = MergeTree PARTITION BY a % 4 ORDER BY a")
+    engine.query(f"INSERT INTO {db}.t SELECT number FROM numbers(20)")
+    state = table(source, db, "t")
+
+    def partitions(wanted: tuple[str, ...]) -> list[str]:
+        return [part.partition for _, part in inspect.part_states(source, (state,), partitions=wanted)]
+
+    assert partitions(("1", "3")) == ["1", "3"]
+    assert partitions(()) == ["0", "1", "2", "3"]
+    monkeypatch.setattr(inspect, "_LISTED", 1)
+    assert partitions(("1", "3")) == ["0", "1", "2", "3"], "too many to be named: then all come"
+
+
 def test_the_digest_changes_with_the_definition_and_not_with_the_rows(
     source: Source, engine: EngineServer, db: str
 ) -> None:

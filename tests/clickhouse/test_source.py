@@ -113,6 +113,29 @@ def test_a_statement_that_fails(source: Source) -> None:
     assert "DB::Exception" not in failure.value.message
 
 
+def test_a_refused_statement_costs_no_new_connection(
+    source: Source, engine: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coldhouse.clickhouse import source as module
+
+    made: list[str] = []
+    connect = module._connect
+
+    def counted(address: module.Address) -> module._Client:
+        made.append(address.url)
+        return connect(address)
+
+    monkeypatch.setattr(module, "_connect", counted)
+    with pytest.raises(StatementFailed):
+        source.command("DROP TABLE not_there")
+    assert source.value("SELECT 1") == 1
+    assert made == []
+    with pytest.raises(StatementFailed):
+        source.fetch("SELECT throwIf(number = 3) FROM numbers(5)")
+    assert source.value("SELECT 1") == 1
+    assert made == [source.url], "an answer that broke off may not be read to its end"
+
+
 def test_secrets_are_cut_out_of_errors(source: Source, engine: EngineServer) -> None:
     statement = Statement("SELECT nonsense('geheim')", ("geheim",))
     with pytest.raises(StatementFailed) as failure:

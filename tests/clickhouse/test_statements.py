@@ -133,6 +133,26 @@ def test_a_small_backup_is_not_waited_for_long(source: Source, engine: EngineSer
     assert max(pauses, default=0) <= 1.0  # it may be done at the first look
 
 
+def test_an_end_that_is_near_is_looked_for_more_often(
+    source: Source, engine: EngineServer, s3: S3Stub, db: str
+) -> None:
+    engine.query(f"CREATE TABLE {db}.t ENGINE = MergeTree ORDER BY a AS SELECT 1 AS a")
+    s3.hold.clear()
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            s3.hold.set()
+        time.sleep(0.01)
+        return len(pauses) == 3
+
+    id = new_id()
+    start_backup(source, BackupRequest(id, (BackupElement(TableName(db, "t")),), s3.place("b")))
+    assert wait(source, id, lambda _: None, pause=pause).state is OperationState.DONE
+    assert pauses[:5] == pytest.approx([0.02, 0.022, 0.0242, 0.02, 0.022])
+
+
 def test_a_table_that_is_gone(source: Source, s3: S3Stub, db: str) -> None:
     """BACKUP starts and fails in the background: only the status tells, with ClickHouse's code."""
     id = new_id()

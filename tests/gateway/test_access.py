@@ -177,5 +177,16 @@ def test_a_stopped_gateway_frees_its_port_and_starts_again() -> None:
         assert again.url == f"http://127.0.0.1:{port}"
 
 
+def test_a_gateway_that_stops_cuts_connections_that_idle() -> None:
+    gateway = Gateway(GatewaySettings())
+    gateway.start()
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as idle:
+        idle.sendall(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+        assert b"403" in idle.recv(4096)
+        gateway.stop()
+        while idle.recv(4096):
+            pass
+
+
 def test_an_address_is_a_plain_record() -> None:
     assert Address("http://h/", "a", "b") == Address("http://h/", "a", "b")

@@ -336,3 +336,13 @@ def test_an_unsigned_body_is_taken_from_this_machine(taking: Taking) -> None:
     unsigned = {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
     assert taking.client.send("PUT", "data/a", b"body", unsigned).status == 200
     assert hashlib.sha256(taking.content("a")).digest() == hashlib.sha256(b"body").digest()
+
+
+def test_whoever_waits_for_the_end_hears_of_it(taking: Taking) -> None:
+    taking.client.put("data/.lock", b"a lock")
+    assert not taking.session.wait(0.01)
+    taking.client.delete("data/.lock")
+    assert taking.session.wait(20)
+    assert not taking.session.wait(0.01), "it is told once"
+    taking.client.send("POST", "/coldhouse", b"<Delete/>", query="delete")
+    assert taking.session.wait(20)
