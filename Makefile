@@ -19,6 +19,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --prefer-binary --retries 10 --timeout 60
 PYTEST_WORKERS ?= 3
+LONG_WORKERS ?= 2
 
 AZURITE := 3.35.0
 OLDEST_ENGINE := 26.7.3
@@ -82,7 +83,7 @@ test: $(TEST_SET_UP) check
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --quiet
 
 test-long: $(TEST_SET_UP)
-	COLDHOUSE_TEST_EXAMPLES=explore $(BIN)/python -m pytest -m long --timeout 3600
+	COLDHOUSE_TEST_EXAMPLES=explore $(BIN)/python -m pytest -n $(LONG_WORKERS) --dist worksteal -m long --timeout 3600
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks
