@@ -180,10 +180,13 @@ def part_states(
         return
     counted = "files" if "files" in source.columns("system.parts") else "0"
     only = [sql.one_of("partition_id", partitions)] if 0 < len(partitions) <= _LISTED else []
+    owner, taken = TableName("", ""), False
     for row in source.rows(_parts_query(chosen, inactive, counted, only)):
         database, table, partition, name, digest = map(text, row[:5])
-        owner = TableName(database, table)
-        if owner in wanted:
+        if table != owner.table or database != owner.database:  # seldom: they come table by table
+            owner = TableName(database, table)
+            taken = owner in wanted
+        if taken:
             state = PartState(partition, name, bytes.fromhex(digest), integer(row[5]), integer(row[6]), integer(row[7]))
             yield owner, state
 
