@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from coldhouse.errors import ObjectExists
 from coldhouse.model import Buffer
+from coldhouse.operations import copy
 from coldhouse.repository import Repository, condemned, names, owners, revisions, rewriting
 from coldhouse.repository.collection import Collection
 from coldhouse.repository.condemned import Condemned
@@ -61,6 +62,10 @@ def the_same(_: Collection, marks: object) -> object:
     return marks
 
 
+def the_first_name(_: Storage, id: str) -> str:
+    return names.snapshot(id)
+
+
 def fence_all(storage: Storage, intent: Intent, succession: Succession, sealed: Buffer) -> bool:
     try:
         intent.create(succession.next, sealed)
@@ -85,6 +90,7 @@ STEPS: dict[str, Mutant] = {
     "graves": lambda: patch.object(Collection, "_bury", nothing),
     "heeding graves": lambda: patch.object(Repository, "graves", no_graves),
     "forgetting by a fence": lambda: patch.object(revisions, "fence", delete_instead_of_fencing),
+    "a name of its own for what is copied back": lambda: patch.object(copy, "unused_name", the_first_name),
     "the very object that the parent was read from": lambda: patch.object(SnapshotDraft, "_parent_stands", always),
 }
 #: Other ways to break it.
@@ -95,6 +101,7 @@ WAYS: dict[str, Mutant] = {
 #: stop at one place.
 BY_STORIES_ONLY = frozenset(
     {
+        "a name of its own for what is copied back",
         "publishing before looking",
         "looking whether the list is still open",
         "closing a list by a fence",

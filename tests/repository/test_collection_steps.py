@@ -171,6 +171,28 @@ def built_on_an_earlier_revision(protocol: Protocol) -> None:
     stage.finish(writer)
 
 
+def copied_back_after_its_fence_was_removed(protocol: Protocol) -> None:
+    """A forgotten snapshot whose fence is gone is copied back and forgotten again; then everything happens once more.
+
+    The request that deleted the first fence is carried out a second time, and then the one that created the copy.
+    """
+    stage, cast = protocol.stage, protocol.cast
+    whole(protocol, "backup")
+    cast.elsewhere.objects.update(stage.storage.objects)
+    forget_all(protocol)
+    stage.let_time_pass(timedelta(days=500))
+    before = frozenset(stage.storage.objects)
+    whole(protocol, "collect")
+    removed = before - stage.storage.objects.keys()
+    whole(protocol, "copy")
+    ((name, data),) = [(n, d) for n, d in stage.storage.objects.items() if n.startswith(names.SNAPSHOTS)]
+    forget_all(protocol)
+    whole(protocol, "collect")
+    stage.storage.delete(sorted(removed))
+    with suppress(ObjectExists):
+        stage.storage.create(name, data)
+
+
 STORIES: dict[str, Story] = {
     "a second walk over the roots": committed_before_the_others_are_looked_at,
     "waiting for who is at work": about_to_commit,
@@ -182,6 +204,7 @@ STORIES: dict[str, Story] = {
     "graves": noted_by_one_who_was_taken_for_dead,
     "heeding graves": noted_by_one_who_was_taken_for_dead,
     "forgetting by a fence": created_a_second_time,
+    "a name of its own for what is copied back": copied_back_after_its_fence_was_removed,
     "the very object that the parent was read from": built_on_an_earlier_revision,
 }
 

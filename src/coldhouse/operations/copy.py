@@ -19,8 +19,9 @@ from coldhouse.errors import Corruption, NoSuchSnapshot, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.operations.copy_objects import Buried, ObjectCopier, Tally
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
-from coldhouse.repository import Intent, Repository, snapshot_name
+from coldhouse.repository import Intent, Repository
 from coldhouse.repository.replica import copy_keys, init_replica, open_replica
+from coldhouse.repository.revisions import unused_name
 from coldhouse.repository.superseding import successions
 from coldhouse.storage.base import Storage
 
@@ -156,7 +157,8 @@ class _Place:
 
 
 def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Place]:
-    """Where each snapshot goes. A name that is closed stays closed: the next revision is taken instead.
+    """Where each snapshot goes. A name that is closed stays closed: the next revision is taken instead, and one that
+    was never used where nothing is there (any more).
 
     A copy that died left a note, and its name may have been closed by a prune; a snapshot without one was forgotten,
     and is copied again only if it was asked for by name.
@@ -171,7 +173,7 @@ def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Pla
         elif there is not None and not named and id not in begun:
             places.append(_Place(id, "", forgotten=True))
         else:
-            places.append(_Place(id, there.next if there is not None else snapshot_name(id)))
+            places.append(_Place(id, there.next if there is not None else unused_name(target.storage, id)))
     return places
 
 

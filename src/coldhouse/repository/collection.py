@@ -390,6 +390,8 @@ class Collection:
             revision = names.revision_of(stored.name)
             if revision is not None and revision[0] not in standing and _is_old(stored, now):
                 old.append(stored.name)
+        if old:
+            revisions.note_removal(self._storage)
         for stored in self._storage.list(names.CONDEMNED):
             if condemned.is_closed(stored) and _is_old(stored, now):
                 old.append(stored.name)

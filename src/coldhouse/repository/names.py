@@ -19,6 +19,8 @@ CONDEMNED = "condemned/"
 GRAVES = "graves/"
 QUARANTINE = "quarantine/"
 TRIALS = "doctor/"
+#: Is there once a fence was removed from a snapshot's name.
+FENCES_REMOVED = "fences-removed"
 
 #: The content of an object at a snapshot's name that says: there is no such snapshot, and never will be.
 FENCE = b"coldhouse fence\n"
@@ -76,6 +78,11 @@ def pack(id: bytes) -> str:
 def manifest(id: bytes) -> str:
     """The name of a manifest, given its 16-byte id."""
     return f"{MANIFESTS}{id[:1].hex()}/{id.hex()}"
+
+
+def any_revision(id: str) -> str:
+    """A name for a snapshot that none of its objects ever had: a random revision."""
+    return snapshot(id, 1 + secrets.randbits(29))
 
 
 def snapshot(id: str, revision: int = 0) -> str:

@@ -8,8 +8,10 @@ counts is the lowest revision that is no fence: so one that somebody adds, and t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
+from coldhouse.errors import ObjectExists, ObjectMissing
 from coldhouse.repository import names
 from coldhouse.storage.base import Storage, StoredObject
 
@@ -60,6 +62,26 @@ def current(storage: Storage, id: str) -> str | None:
 def next_revision(existing: Mapping[int, StoredObject]) -> int:
     """The number that a new revision takes: above every one that is there, fences among them."""
     return max(existing, default=-1) + 1
+
+
+def note_removal(storage: Storage) -> None:
+    """Write down, for ever, that fences were removed here; to be called before the first one is."""
+    with suppress(ObjectExists):
+        storage.create(names.FENCES_REMOVED, names.FENCE)
+    storage.sync()
+
+
+def unused_name(storage: Storage, id: str) -> str:
+    """A name that no object of a snapshot ever had, after a listing that shows none of them, nor a fence.
+
+    Where a fence was ever removed, that of this snapshot may be gone; and the request that deleted it could delete the
+    next one, when it is carried out a second time. So the old name is not used again.
+    """
+    try:
+        storage.size(names.FENCES_REMOVED)
+    except ObjectMissing:
+        return names.snapshot(id)
+    return names.any_revision(id)
 
 
 def fence(storage: Storage, ids: Iterable[str]) -> None:
