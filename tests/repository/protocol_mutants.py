@@ -62,10 +62,6 @@ def the_same(_: Collection, marks: object) -> object:
     return marks
 
 
-def the_first_name(_: Storage, id: str) -> str:
-    return names.snapshot(id)
-
-
 def fence_all(storage: Storage, intent: Intent, succession: Succession, sealed: Buffer) -> bool:
     try:
         intent.create(succession.next, sealed)
@@ -90,7 +86,8 @@ STEPS: dict[str, Mutant] = {
     "graves": lambda: patch.object(Collection, "_bury", nothing),
     "heeding graves": lambda: patch.object(Repository, "graves", no_graves),
     "forgetting by a fence": lambda: patch.object(revisions, "fence", delete_instead_of_fencing),
-    "a name of its own for what is copied back": lambda: patch.object(copy, "unused_name", the_first_name),
+    "a name of its own for what is copied back": lambda: patch.object(copy, "were_removed", never),
+    "the same where some of its fences stand": lambda: patch.object(copy, "were_removed", never),
     "the very object that the parent was read from": lambda: patch.object(SnapshotDraft, "_parent_stands", always),
 }
 #: Other ways to break it.
@@ -102,6 +99,7 @@ WAYS: dict[str, Mutant] = {
 BY_STORIES_ONLY = frozenset(
     {
         "a name of its own for what is copied back",
+        "the same where some of its fences stand",
         "publishing before looking",
         "looking whether the list is still open",
         "closing a list by a fence",

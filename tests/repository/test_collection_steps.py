@@ -176,16 +176,35 @@ def copied_back_after_its_fence_was_removed(protocol: Protocol) -> None:
 
     The request that deleted the first fence is carried out a second time, and then the one that created the copy.
     """
-    stage, cast = protocol.stage, protocol.cast
+    stage = protocol.stage
     whole(protocol, "backup")
-    cast.elsewhere.objects.update(stage.storage.objects)
+    protocol.cast.elsewhere.objects.update(stage.storage.objects)
     forget_all(protocol)
     stage.let_time_pass(timedelta(days=500))
+    copied_forgotten_and_done_again(protocol)
+
+
+def copied_back_when_one_of_its_fences_was_removed(protocol: Protocol) -> None:
+    """The same, where a prune had put a fence over a revision long before the snapshot itself was forgotten."""
+    stage = protocol.stage
+    whole(protocol, "backup")
+    protocol.cast.elsewhere.objects.update(stage.storage.objects)
+    ((name, _),) = [(n, d) for n, d in stage.storage.objects.items() if n.startswith(names.SNAPSHOTS)]
+    stage.storage.put(f"{name}.1", names.FENCE)
+    stage.let_time_pass(timedelta(days=300))
+    forget_all(protocol)
+    stage.let_time_pass(timedelta(days=200))
+    copied_forgotten_and_done_again(protocol)
+
+
+def copied_forgotten_and_done_again(protocol: Protocol) -> None:
+    stage = protocol.stage
     before = frozenset(stage.storage.objects)
     whole(protocol, "collect")
     removed = before - stage.storage.objects.keys()
     whole(protocol, "copy")
-    ((name, data),) = [(n, d) for n, d in stage.storage.objects.items() if n.startswith(names.SNAPSHOTS)]
+    standing = {n: d for n, d in stage.storage.objects.items() if n.startswith(names.SNAPSHOTS) and d != names.FENCE}
+    ((name, data),) = standing.items()
     forget_all(protocol)
     whole(protocol, "collect")
     stage.storage.delete(sorted(removed))
@@ -205,6 +224,7 @@ STORIES: dict[str, Story] = {
     "heeding graves": noted_by_one_who_was_taken_for_dead,
     "forgetting by a fence": created_a_second_time,
     "a name of its own for what is copied back": copied_back_after_its_fence_was_removed,
+    "the same where some of its fences stand": copied_back_when_one_of_its_fences_was_removed,
     "the very object that the parent was read from": built_on_an_earlier_revision,
 }
 

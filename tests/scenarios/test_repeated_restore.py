@@ -13,14 +13,18 @@ from tests.scenarios import damage
 from tests.scenarios.world import World
 
 
-@pytest.mark.parametrize("engine", ["TinyLog", "Log", "StripeLog", "Memory", "MergeTree ORDER BY a"])
-def test_a_table_that_was_created_and_not_filled_is_filled_by_the_repeat(
-    world: World, folder_url: str, engine: str
-) -> None:
+def filled(world: World, engine: str) -> None:
     world.run(
         f"CREATE TABLE {{db}}.t (a UInt64, b String) ENGINE = {engine}",
         "INSERT INTO {db}.t SELECT number, hex(rand64()) FROM numbers(20000)",
     )
+
+
+@pytest.mark.parametrize("engine", ["TinyLog", "Log", "StripeLog", "Memory", "MergeTree ORDER BY a"])
+def test_a_table_that_was_created_and_not_filled_is_filled_by_the_repeat(
+    world: World, folder_url: str, engine: str
+) -> None:
+    filled(world, engine)
     before = world.content()
     snapshot = world.backup().snapshot
     world.drop()
@@ -39,10 +43,7 @@ def test_a_table_that_was_created_and_not_filled_is_filled_by_the_repeat(
 def test_rows_that_a_failed_append_did_not_bring_are_appended_by_the_repeat(
     world: World, folder_url: str, engine: str
 ) -> None:
-    world.run(
-        f"CREATE TABLE {{db}}.t (a UInt64, b String) ENGINE = {engine}",
-        "INSERT INTO {db}.t SELECT number, hex(rand64()) FROM numbers(20000)",
-    )
+    filled(world, engine)
     snapshot = world.backup().snapshot
     world.run("TRUNCATE TABLE {db}.t", "INSERT INTO {db}.t SELECT 100000 + number, '' FROM numbers(7)")
     (pack,) = damage.packs(Path(folder_url))

@@ -183,6 +183,20 @@ def test_rows_that_a_ttl_took_are_no_loss(world: World, monkeypatch: pytest.Monk
 # ------------------------------------------------------------------------------------------------------------- a repeat
 
 
+def restore_that_fails_at(world: World, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = TableRestore.run
+
+    def fail_there(self: TableRestore, step: TableStep) -> TableOutcome:
+        if step.target.table == table:
+            raise RestoreFailed("it could not be")
+        return real(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableRestore, "run", fail_there)
+        with pytest.raises(RestoreFailed):
+            world.restore()
+
+
 def test_a_table_that_came_whole_and_shrank_since_is_not_brought_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,17 +204,7 @@ def test_a_table_that_came_whole_and_shrank_since_is_not_brought_again(
     world.run("INSERT INTO {db}.t SELECT number FROM numbers(30)", "CREATE TABLE {db}.u (a UInt8) ENGINE = Log")
     world.backup()
     world.drop()
-    real = TableRestore.run
-
-    def fail_at_the_second(self: TableRestore, step: TableStep) -> TableOutcome:
-        if step.target.table == "u":
-            raise RestoreFailed("it could not be")
-        return real(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TableRestore, "run", fail_at_the_second)
-        with pytest.raises(RestoreFailed):
-            world.restore()
+    restore_that_fails_at(world, "u", monkeypatch)
     world.run("OPTIMIZE TABLE {db}.t FINAL")
     monkeypatch.setattr(inspect, "arrived_rows", lambda *_: inspect.Arrivals(30, whole=False))
     report = world.restore()
@@ -216,17 +220,7 @@ def test_a_view_that_an_earlier_run_has_made_stays(world: World, monkeypatch: py
     world.run("CREATE VIEW {db}.v AS SELECT a FROM {db}.t", "CREATE VIEW {db}.w AS SELECT a FROM {db}.v")
     world.backup()
     world.drop()
-    real = TableRestore.run
-
-    def fail_at_the_last(self: TableRestore, step: TableStep) -> TableOutcome:
-        if step.target.table == "w":
-            raise RestoreFailed("it could not be")
-        return real(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TableRestore, "run", fail_at_the_last)
-        with pytest.raises(RestoreFailed):
-            world.restore()
+    restore_that_fails_at(world, "w", monkeypatch)
     report = world.restore()
     assert world.tables() == ["t", "v", "w"]
     assert [(each.name.table, each.rows_restored) for each in report.tables] == [("t", 30), ("v", 0), ("w", 0)]

@@ -1,4 +1,4 @@
-"""uvicorn's server, which begins and ends at once: by itself it looks every tenth of a second whether it is to end."""
+"""uvicorn's server, which ends at once: by itself it looks every tenth of a second whether it is to end."""
 
 from __future__ import annotations
 

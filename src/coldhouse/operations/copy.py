@@ -19,9 +19,10 @@ from coldhouse.errors import Corruption, NoSuchSnapshot, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.operations.copy_objects import Buried, ObjectCopier, Tally
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
-from coldhouse.repository import Intent, Repository
+from coldhouse.repository import Intent, Repository, snapshot_name
+from coldhouse.repository.names import any_revision
 from coldhouse.repository.replica import copy_keys, init_replica, open_replica
-from coldhouse.repository.revisions import unused_name
+from coldhouse.repository.revisions import were_removed
 from coldhouse.repository.superseding import successions
 from coldhouse.storage.base import Storage
 
@@ -157,14 +158,16 @@ class _Place:
 
 
 def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Place]:
-    """Where each snapshot goes. A name that is closed stays closed: the next revision is taken instead, and one that
-    was never used where nothing is there (any more).
+    """Where each snapshot goes. A name that is closed stays closed: the next revision is taken instead, or any
+    one that was never used, where fences are not there any more.
 
     A copy that died left a note, and its name may have been closed by a prune; a snapshot without one was forgotten,
     and is copied again only if it was asked for by name.
     """
     begun = {id for id, _ in target.notes(KIND)}
     taken = successions(target.storage.list("snapshots/"))
+    lacking = any(id not in taken or not taken[id].standing for id in ids)
+    removed = lacking and were_removed(target.storage)
     places = []
     for id in ids:
         there = taken.get(id)
@@ -173,7 +176,8 @@ def _places(target: Repository, ids: Sequence[str], *, named: bool) -> list[_Pla
         elif there is not None and not named and id not in begun:
             places.append(_Place(id, "", forgotten=True))
         else:
-            places.append(_Place(id, there.next if there is not None else unused_name(target.storage, id)))
+            free = there.next if there is not None else snapshot_name(id)
+            places.append(_Place(id, any_revision(id) if removed else free))
     return places
 
 

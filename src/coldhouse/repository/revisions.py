@@ -71,17 +71,17 @@ def note_removal(storage: Storage) -> None:
     storage.sync()
 
 
-def unused_name(storage: Storage, id: str) -> str:
-    """A name that no object of a snapshot ever had, after a listing that shows none of them, nor a fence.
+def were_removed(storage: Storage) -> bool:
+    """Whether fences were ever removed here; to be asked after the listing that shows what stands.
 
-    Where a fence was ever removed, that of this snapshot may be gone; and the request that deleted it could delete the
-    next one, when it is carried out a second time. So the old name is not used again.
+    Then names that look free may have had fences; and the request that deleted one could delete the next one, when it
+    is carried out a second time. So what is brought back takes ``names.any_revision``.
     """
     try:
         storage.size(names.FENCES_REMOVED)
     except ObjectMissing:
-        return names.snapshot(id)
-    return names.any_revision(id)
+        return False
+    return True
 
 
 def fence(storage: Storage, ids: Iterable[str]) -> None:
