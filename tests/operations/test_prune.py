@@ -22,6 +22,7 @@ from tests.repository.samples import PASSPHRASE, new_repository
 from tests.repository.test_rewriting import current, history, said
 from tests.support.faulty import Call, Fault, FaultyStorage, How
 from tests.support.memory_storage import MemoryStorage
+from tests.support.spoiling import spoiled
 
 EVERYTHING = PruneOptions(max_unused=0)
 
@@ -122,7 +123,7 @@ def test_without_room_to_write_anew_the_rest_is_done(kept: Kept) -> None:
 def test_a_snapshot_that_cannot_be_read_stops_it(kept: Kept) -> None:
     storage = kept.again()
     name = current(open_repository(storage, PASSPHRASE))[0]
-    storage.objects[name] = storage.objects[name][:-1] + b"?"
+    storage.objects[name] = spoiled(storage.objects[name])
     before = {name: data for name, data in storage.objects.items() if name.startswith(("packs/", "manifests/"))}
     with pytest.raises(PruneRefused) as caught:
         pruned(storage)

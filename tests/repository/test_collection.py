@@ -18,6 +18,7 @@ from coldhouse.storage.base import StoredObject, names_of
 from tests.repository.interleaving import ClockedStorage
 from tests.repository.samples import entry, new_repository, packs_of, parts, root, store
 from tests.support.faulty import Fault, FaultyStorage, How
+from tests.support.spoiling import spoiled
 
 LIST = "0123456789abcdef" * 2
 HOURS = timedelta(hours=3)
@@ -105,7 +106,7 @@ def test_what_cannot_be_read_stops_it(repository: Repository, storage: ClockedSt
     first = taken(repository, b"one")
     store(repository, [b"left over"])
     name = next(iter(storage.list(folder))).name
-    storage.objects[name] = storage.objects[name][:-1] + b"?"
+    storage.objects[name] = spoiled(storage.objects[name])
     before = objects(storage)
     with pytest.raises(PruneRefused, match="Nothing was deleted"):
         collect(repository)

@@ -18,6 +18,7 @@ from coldhouse.repository.names import FENCE
 from coldhouse.repository.pack_format import FRAME_SIZE, table_size
 from tests.repository.samples import checksum, entry, new_repository, root
 from tests.support.memory_storage import MemoryStorage
+from tests.support.spoiling import spoiled
 
 PACKS = [PackRef(bytes([65 + at]) * 16, 100 + at, table_size(128)) for at in range(4)]
 BY_ID = {ref.id: ref for ref in PACKS}
@@ -162,7 +163,7 @@ def test_what_cannot_be_read_is_named(repository: Repository, storage: MemorySto
     for name in [name for name in storage.objects if name.startswith(kind)]:
         whole = storage.objects[name]
         if damage == "changed":
-            storage.objects[name] = whole[:-1] + bytes([whole[-1] ^ 1])
+            storage.objects[name] = spoiled(whole)
         elif kind == "snapshots/":
             continue  # a snapshot that is gone was forgotten
         else:

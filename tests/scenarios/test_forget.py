@@ -20,6 +20,7 @@ from tests.scenarios.conftest import CHEAP
 from tests.scenarios.world import PASSPHRASE, World
 from tests.support.faulty import Fault, FaultyStorage, How
 from tests.support.memory_storage import MemoryStorage
+from tests.support.spoiling import spoiled
 
 LAST_TWO = ForgetOptions(Policy(last=2))
 
@@ -217,7 +218,7 @@ def test_one_that_cannot_be_read_is_left_alone_unless_it_is_named(
 ) -> None:
     history = fill(repository, daily(5))
     name = f"snapshots/{history[1].id}"
-    storage.put(name, bytes(storage.get(name))[:-1] + b"?")
+    storage.put(name, spoiled(storage.get(name)))
     plan = forget.prepare(repository, LAST_TWO, now=NOON)
     assert plan.unreadable == (history[1].id,)
     assert set(forget.execute(repository, plan).forgotten) == {history[0].id, history[2].id}

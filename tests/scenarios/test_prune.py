@@ -31,14 +31,17 @@ AT_ONCE = PruneOptions(max_unused=0, dead_after=timedelta(0))
 
 
 def grow(world: World) -> None:
-    """Three snapshots; merges between them leave packs of which little is needed."""
+    """Three snapshots; merges between them leave packs of which little is needed.
+
+    Each part that was merged away is several times as large as the pieces in which unused bytes are counted.
+    """
     world.run(
         "CREATE TABLE {db}.t (id UInt64, day UInt8, text String) ENGINE = MergeTree PARTITION BY day ORDER BY id",
         "CREATE TABLE {db}.log (text String) ENGINE = Log",
     )
     for batch in range(3):
         world.run(
-            f"INSERT INTO {{db}}.t SELECT number, number % 4, randomPrintableASCII(50) FROM numbers({batch}000, 4000)",
+            f"INSERT INTO {{db}}.t SELECT number, number % 4, randomPrintableASCII(50) FROM numbers({batch}000, 16000)",
             f"INSERT INTO {{db}}.log VALUES ('batch {batch}')",
         )
         if batch:

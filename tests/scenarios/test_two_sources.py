@@ -15,6 +15,7 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import choosing, diff, forget, mount, pin, restore, show, verify
 from tests.scenarios.conftest import Clickhouse
 from tests.scenarios.world import PASSPHRASE, World
+from tests.support.spoiling import spoiled
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_damaged_snapshot_is_in_the_way_only_where_it_could_be_meant(world: Wo
     time.sleep(1.1)  # ids have the time to the second
     second = world.backup().snapshot
     (damaged,) = (Path(folder_url) / "snapshots").rglob(f"{second.id}*")
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    damaged.write_bytes(spoiled(damaged.read_bytes()))
     assert restored(world, at=moment).snapshot.id == first.id
     with pytest.raises(Corruption):
         restored(world, snapshot="latest")
