@@ -84,6 +84,11 @@ class Part:
     state: PartState
     files: tuple[FileEntry, ...]
 
+    @property
+    def file_count(self) -> int:
+        """How many files it has."""
+        return len(self.files)
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestRef:

@@ -27,7 +27,7 @@ from coldhouse.operations.restore_estimate import RestoreSurroundings, TableRead
 from coldhouse.operations.restore_plan import Action, TableStep
 from coldhouse.repository import PackSettings, Page, limits
 from coldhouse.repository.pack_format import FOOTER_SIZE, MAX_FRAMES, SLOT_SIZE, table_size
-from coldhouse.repository.page import encode_page
+from coldhouse.repository.page_encoding import encode_page
 from coldhouse.storage.counted import CountedStorage, Requests
 from tests.repository.samples import checksum, entry, new_repository, packs_of, store
 from tests.support.memory_storage import MemoryStorage

@@ -14,7 +14,8 @@ from coldhouse.errors import Corruption
 from coldhouse.model import Extent, FileEntry, ManifestRef, PackRef, PageRef, Part, PartState
 from coldhouse.repository import Page, digest_of_states, match_pages
 from coldhouse.repository.crypto import content_digest
-from coldhouse.repository.page import MAX_FILES, MAX_PARTS, encode_page
+from coldhouse.repository.page import MAX_FILES, MAX_PARTS
+from coldhouse.repository.page_encoding import encode_page
 from coldhouse.repository.paging import Pager
 from tests.repository.samples import PACK, pack_of, part, parts
 
@@ -59,6 +60,21 @@ def test_a_page_comes_back_as_it_was(found: list[Part]) -> None:
     assert page.has_damage == any(file.damaged for file in every)
     assert page.packs == {extent.pack: refs(extent.pack) for file in every for extent in file.extents}
     assert encode_page(list(page.parts()), page.packs.__getitem__) == stored
+    assert encode_page(list(page.kept()), page.packs.__getitem__) == stored
+
+
+@settings(max_examples=150, deadline=None)
+@given(pages(), pages(), st.data())
+def test_parts_of_earlier_pages_are_written_as_if_they_came_now(
+    one: list[Part], two: list[Part], data: st.DataObject
+) -> None:
+    kept = {each.state: each for found in (two, one) for each in Page(encode_page(found, refs), "").kept()}
+    parts = {each.state: each for each in (*two, *one)}
+    order = data.draw(st.permutations(list(parts)))  # so that parts of a page do not follow each other
+    order = sorted(order[: data.draw(st.integers(0, len(order)))], key=lambda state: state.partition)
+    mixed = [kept[state] if data.draw(st.booleans()) else parts[state] for state in order]
+    assert [each.file_count for each in mixed] == [parts[state].file_count for state in order]
+    assert encode_page(mixed, refs) == encode_page([parts[state] for state in order], refs)
 
 
 @settings(max_examples=150, deadline=None)
@@ -101,8 +117,9 @@ class Notebook:
         self.stored: dict[bytes, bytes] = {}
         self.written = 0
 
-    def write(self, parts: Sequence[Part], plain: bytes) -> PageRef:
+    def write(self, plain: bytes) -> PageRef:
         self.written += 1
+        parts = list(Page(plain, "").parts())
         content = content_digest(plain)
         self.stored[content] = plain
         states = [each.state for each in parts]

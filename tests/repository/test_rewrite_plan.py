@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coldhouse.model import Extent, FileEntry, PackRef, Part
 from coldhouse.repository.marking import PIECE
 from coldhouse.repository.pack_format import FRAME_SIZE, RAW, FrameTable, table_size
-from coldhouse.repository.page import encode_page
+from coldhouse.repository.page_encoding import encode_page
 from coldhouse.repository.page_extents import read_extents, relocated
 from coldhouse.repository.relocation import Relocation, Wanted
 from coldhouse.repository.rewrite_plan import PackUse, choose, estimate, measure, worth_measuring

@@ -22,7 +22,7 @@ from coldhouse.events import Listener, Phase, Progress
 from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, Snapshot, TableEntry, TableName
 from coldhouse.operations import checkpoint
 from coldhouse.operations.copy_objects import Tally
-from coldhouse.operations.known_files import KnownFiles
+from coldhouse.operations.known_files import KnownFiles, KnownPage
 from coldhouse.repository import Intent, PackReader, PackSettings, PackWriter, Page, Repository, SnapshotDraft
 
 Piece = Part | PageRef
@@ -170,7 +170,7 @@ class _Tables:
         if not entry.pages:
             return
         with _of_target(self._target):
-            known = KnownFiles((self._target.page(ref) for ref in earlier), (), self._recalled)
+            known = KnownFiles((KnownPage(self._target.page(ref)) for ref in earlier), (), self._recalled)
         self._shared.update(known.packs)
         moved: dict[Key, tuple[Extent, ...]] = {}
         for ref in entry.pages:

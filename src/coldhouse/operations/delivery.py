@@ -30,11 +30,11 @@ from coldhouse.operations import transfer
 from coldhouse.operations.backup_plan import FILES_PER_STATEMENT, Batch, BatchItem
 from coldhouse.operations.checkpoint import CheckpointWriter, Recalled
 from coldhouse.operations.history import History
-from coldhouse.operations.known_files import KnownFiles
+from coldhouse.operations.known_files import KnownFiles, KnownPage
 from coldhouse.operations.reaching import LateGateway, place_of, reach_gateway
 from coldhouse.operations.transfer import ReceivedTable
 from coldhouse.operations.watching import run_to_end
-from coldhouse.repository import PackWriter, Page, Repository
+from coldhouse.repository import PackWriter, Repository
 
 if TYPE_CHECKING:
     from coldhouse.gateway import Address, IngestSession
@@ -220,15 +220,16 @@ class Delivery:
         self._listener(Progress(self._done + session.received_bytes, self._total))
         self._checkpoints.look(session, self._writer)
 
-    def _known_pages(self, batch: Batch) -> Iterator[Page]:
+    def _known_pages(self, batch: Batch) -> Iterator[KnownPage]:
         """What earlier snapshots hold of the tables (and partitions) of a statement."""
         for item in batch.items:
             entry = self._history.table(self._states[item.table])
+            wanted = None if item.partitions is None else frozenset(item.partitions)
             for ref in entry.pages if entry else ():
-                if item.partitions is None or any(ref.first <= each <= ref.last for each in item.partitions):
+                if wanted is None or any(ref.first <= each <= ref.last for each in wanted):
                     page = self._history.pages.page(ref)
                     if page is not None:
-                        yield page
+                        yield KnownPage(page, wanted)
 
     def _known_definitions(self, batch: Batch) -> Iterator[str]:
         for item in batch.items:

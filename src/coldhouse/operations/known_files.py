@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from coldhouse.cityhash import file_hash
 from coldhouse.model import Extent, PackRef
@@ -12,6 +13,17 @@ from coldhouse.repository import Page
 
 #: Where a file is: a page, and the index of the file in it. Two small integers in place of a tree of objects.
 _Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """A page, and the partitions (None: all) whose files may be delivered again.
+
+    Files of the others would match by chance alone: no part ever changes its partition.
+    """
+
+    page: Page
+    partitions: frozenset[str] | None = None
 
 
 class KnownFiles:
@@ -25,23 +37,25 @@ class KnownFiles:
 
     def __init__(
         self,
-        pages: Iterable[Page],
+        pages: Iterable[KnownPage],
         definitions: Iterable[str] = (),
         recalled: Recalled | None = None,
         broken: AbstractSet[bytes] = frozenset(),
     ) -> None:
         #: Every pack that the pages refer to.
         self.packs: dict[bytes, PackRef] = {}
-        self._pages: list[Page] = []
+        self._pages: list[KnownPage] = []
         self._places: dict[tuple[int, bytes], _Place] = {}
         contents = (text.encode() for text in definitions)
         self._definitions = {(len(content), file_hash(content)): content for content in contents}
-        for page in pages:
+        for known in pages:
+            page = known.page
             damaged = page.damaged_files() | page.files_in(broken)
-            for index, key in enumerate(page.file_keys()):
-                if key[0] and index not in damaged:
-                    self._places.setdefault(key, (len(self._pages), index))
-            self._pages.append(page)
+            for places in page.files_of(known.partitions):
+                for index, key in zip(places, page.file_keys(places), strict=True):
+                    if key[0] and index not in damaged:
+                        self._places.setdefault(key, (len(self._pages), index))
+            self._pages.append(known)
             self.packs.update(page.packs)
         recalled = recalled or Recalled()
         self._recalled = {
@@ -75,8 +89,8 @@ class KnownFiles:
 
     def part_rows(self, key: tuple[int, bytes]) -> int | None:
         """The rows of a known part whose count.txt has this size and checksum; None if there is none."""
-        for page in self._pages:
-            for part in page.parts():
+        for known in self._pages:
+            for part in known.page.parts(known.partitions):
                 if any(file.name == "count.txt" and (file.size, file.checksum) == key for file in part.files):
                     return part.state.rows
         return None
@@ -86,4 +100,4 @@ class KnownFiles:
         if key in self._recalled:
             return self._recalled[key]
         page, index = self._places[key]
-        return self._pages[page].file(index).extents
+        return self._pages[page].page.file(index).extents

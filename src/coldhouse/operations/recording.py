@@ -9,13 +9,13 @@ from itertools import chain
 
 from coldhouse.clickhouse import DatabaseState
 from coldhouse.errors import BackupFailed
-from coldhouse.model import Accounting, PageRef, Part, TableEntry, TableKind, TableName
+from coldhouse.model import Accounting, PageRef, TableEntry, TableKind, TableName
 from coldhouse.operations.backup_plan import KeptPage, TablePlan
 from coldhouse.operations.delivery import Delivery
 from coldhouse.operations.transfer import ReceivedTable
-from coldhouse.repository import Repository, SnapshotDraft
+from coldhouse.repository import PagePart, Repository, SnapshotDraft
 
-Piece = Part | PageRef
+Piece = PagePart | PageRef
 
 
 class Recorder:
@@ -100,7 +100,7 @@ class Recorder:
                 continue
             page = self._repository.page(each.page)
             self._delivery.learn_packs(page.packs)
-            yield from page.parts(each.partitions)
+            yield from page.kept(each.partitions)
 
 
 @dataclass(slots=True)

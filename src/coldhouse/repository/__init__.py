@@ -37,6 +37,7 @@ from coldhouse.repository.pack_format import Run
 from coldhouse.repository.pack_reader import DamagedFrames, PackReader, frames_of
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page, PageMatch, digest_of_states, match_pages
+from coldhouse.repository.page_encoding import PagePart
 from coldhouse.repository.records import IMPOSSIBLE
 from coldhouse.repository.recovery import key_lines, read_key_lines
 from coldhouse.repository.repository import Repository, init, open_repository
@@ -58,6 +59,7 @@ __all__ = [
     "PackWriter",
     "Page",
     "PageMatch",
+    "PagePart",
     "Recipient",
     "RecoveryKeys",
     "Repository",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from coldhouse.errors import BackupFailed, Corruption, ObjectExists, ObjectMissing, OldKey
-from coldhouse.model import ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.model import ManifestRef, PackRef, PageRef, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.repository import names, revisions
 from coldhouse.repository.catalog import ParentCatalog, encode_entry, read_entries
 from coldhouse.repository.condemned import Condemned, read_all
@@ -18,6 +18,7 @@ from coldhouse.repository.manifests import ManifestWriter, read_manifest
 from coldhouse.repository.needs import Needs
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.page import Page, digest_of_states
+from coldhouse.repository.page_encoding import PagePart
 from coldhouse.repository.paging import Pager
 from coldhouse.storage.base import Storage
 
@@ -97,7 +98,7 @@ class SnapshotDraft:
 
     def write_pages(
         self,
-        parts: Iterable[Part | PageRef],
+        parts: Iterable[PagePart | PageRef],
         packs: Callable[[bytes], PackRef],
         earlier: Sequence[PageRef] = (),
     ) -> tuple[PageRef, ...]:
@@ -117,7 +118,9 @@ class SnapshotDraft:
         """
         return Pager(earlier, self._finder(packs), self._load, self._write_page).page(parts)
 
-    def add(self, entry: TableEntry, parts: Iterable[Part | PageRef], packs: Callable[[bytes], PackRef]) -> TableEntry:
+    def add(
+        self, entry: TableEntry, parts: Iterable[PagePart | PageRef], packs: Callable[[bytes], PackRef]
+    ) -> TableEntry:
         """Write the pages of a table and enter it; returns its entry with pages, parts, files and bytes filled in.
 
         The rows are filled in for a table of kind PARTS. For arguments and errors see :meth:`write_pages`; the earlier
@@ -202,10 +205,10 @@ class SnapshotDraft:
     def _write_catalog(self, plain: bytes) -> ManifestRef:
         return self._manifests.write(Kind.CATALOG, plain)
 
-    def _load(self, ref: PageRef) -> Iterator[Part]:
+    def _load(self, ref: PageRef) -> Iterator[PagePart]:
         page = read_page(self._storage, self._ring, ref, self._own)
         self._loaded_packs.update(page.packs)
-        return page.parts()
+        return page.kept()
 
     def _finder(self, packs: Callable[[bytes], PackRef]) -> Callable[[bytes], PackRef]:
         """The same, knowing also the packs of pages that were loaded to be merged."""
@@ -216,23 +219,22 @@ class SnapshotDraft:
 
         return find
 
-    def _write_page(self, parts: Sequence[Part], plain: bytes) -> PageRef:
+    def _write_page(self, plain: bytes) -> PageRef:
         page = Page(plain, "a page that was just made")  # read back: what cannot be read must not be stored
         self._packs.update(page.packs)
-        files = [file for part in parts for file in part.files]
         inline = len(plain) <= MAX_INLINE
         content = content_digest(plain)
         self._made.add(content)
         return PageRef(
             ref=ManifestRef(b"", 0, b"") if inline else self._manifests.write(Kind.PAGE, plain),
-            first=parts[0].state.partition,
-            last=parts[-1].state.partition,
-            parts=len(parts),
-            files=len(files),
-            rows=sum(part.state.rows for part in parts),
-            bytes=sum(file.size for file in files),
-            digest=digest_of_states(part.state for part in parts),
-            damaged=sum(file.damaged for file in files),
+            first=page.first,
+            last=page.last,
+            parts=len(page),
+            files=page.file_count,
+            rows=page.rows,
+            bytes=page.file_bytes,
+            digest=digest_of_states(page.states()),
+            damaged=len(page.damaged_files()),
             content=content,
             inline=plain if inline else b"",
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate, pairwise
@@ -16,7 +16,7 @@ import msgspec
 
 from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, PartState
 from coldhouse.repository.crypto import damaged
-from coldhouse.repository.pack_format import pack_column, unpack_column
+from coldhouse.repository.pack_format import unpack_column
 from coldhouse.repository.records import IMPOSSIBLE, MOST_ITEMS, check_length
 
 #: A page ends before it has more parts or files than this, unless one part alone has more.
@@ -28,7 +28,7 @@ UNHASHED = 2  # flag of a file without a checksum
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class PageColumns:
     """The page as it is stored: a MessagePack map of these fields; see FORMAT.md."""
 
     pack_ids: bytes
@@ -73,11 +73,11 @@ class Page:
                 check_length(array, name)
             if len(lists.pack_ids) > 16 * MOST_ITEMS:
                 raise damaged(name, "claims more packs than any writer makes")
-            self._read(msgspec.msgpack.decode(stored, type=_Columns))
+            self._read(msgspec.msgpack.decode(stored, type=PageColumns))
         except IMPOSSIBLE as error:
             raise damaged(name, "holds a page that cannot be read") from error
 
-    def _read(self, columns: _Columns) -> None:
+    def _read(self, columns: PageColumns) -> None:
         ids = [columns.pack_ids[at : at + 16] for at in range(0, len(columns.pack_ids), 16)]
         sizes = unpack_column("Q", columns.pack_sizes)
         tables = unpack_column("I", columns.pack_tables)
@@ -89,7 +89,7 @@ class Page:
         self._read_parts(columns)
         self._read_files(columns)
 
-    def _read_parts(self, columns: _Columns) -> None:
+    def _read_parts(self, columns: PageColumns) -> None:
         counts = unpack_column("I", columns.partition_parts)
         _must(len(counts) == len(columns.partitions) and sum(counts) == len(columns.part_names))
         self._partitions = columns.partitions
@@ -103,7 +103,7 @@ class Page:
         _must(len(files) == len(self._names))
         self._file_starts = array("Q", accumulate(files, initial=0))
 
-    def _read_files(self, columns: _Columns) -> None:
+    def _read_files(self, columns: PageColumns) -> None:
         self._file_names = columns.file_names
         self._file_name = unpack_column("I", columns.file_name)
         self._sizes = unpack_column("Q", columns.file_size)
@@ -136,11 +136,44 @@ class Page:
 
     def parts(self, partitions: Iterable[str] | None = None) -> Iterator[Part]:
         """All parts with their files, or those of some partitions, in the order of (partition, name)."""
+        for run in self._parts_of(partitions):
+            yield from map(self.part, run)
+
+    def kept(self, partitions: Iterable[str] | None = None) -> Iterator[KeptPart]:
+        """The same parts for whoever only writes them again: their files do not become objects."""
+        for run in self._parts_of(partitions):
+            for at in run:
+                yield KeptPart(self, at, self._state(at), self._file_starts[at + 1] - self._file_starts[at])
+
+    def files_of_parts(self, first: int, end: int) -> FileColumns:
+        """What the page says of the files of the parts from ``first`` up to ``end``, as columns."""
+        files = slice(self._file_starts[first], self._file_starts[end])
+        extents = slice(self._extent_starts[files.start], self._extent_starts[files.stop])
+        starts = self._extent_starts[files.start : files.stop + 1]
+        return FileColumns(
+            name=self._file_name[files],
+            size=self._sizes[files],
+            checksum=self._checksums[16 * files.start : 16 * files.stop],
+            flags=self._flags[files],
+            extents=array("I", [stop - start for start, stop in pairwise(starts)]),
+            pack=self._extent_pack[extents],
+            offset=self._extent_offset[extents],
+            length=self._extent_length[extents],
+            names=self._file_names,
+            packs=self._pack_ids,
+        )
+
+    def files_of(self, partitions: Iterable[str] | None = None) -> Iterator[range]:
+        """The places, among all files of the page, of those of some partitions (None: of all), by partition."""
+        for run in self._parts_of(partitions):
+            yield range(self._file_starts[run.start], self._file_starts[run.stop])
+
+    def _parts_of(self, partitions: Iterable[str] | None) -> Iterator[range]:
         wanted = None if partitions is None else frozenset(partitions)
         start = 0
         for partition, end in zip(self._partitions, self._partition_ends, strict=True):
             if wanted is None or partition in wanted:
-                yield from map(self.part, range(start, end))
+                yield range(start, end)
             start = end
 
     def states(self) -> Iterator[PartState]:
@@ -151,6 +184,26 @@ class Page:
     def file_count(self) -> int:
         """The number of files of all parts."""
         return len(self._sizes)
+
+    @property
+    def first(self) -> str:
+        """The id of the first partition."""
+        return self._partitions[0]
+
+    @property
+    def last(self) -> str:
+        """The id of the last partition."""
+        return self._partitions[-1]
+
+    @property
+    def rows(self) -> int:
+        """The rows of all parts."""
+        return sum(self._rows)
+
+    @property
+    def file_bytes(self) -> int:
+        """The bytes of all files."""
+        return sum(self._sizes)
 
     @property
     def has_damage(self) -> bool:
@@ -169,11 +222,11 @@ class Page:
         touched = [at for at, place in enumerate(self._extent_pack) if place in places]
         return frozenset(bisect_right(self._extent_starts, at) - 1 for at in touched)
 
-    def file_keys(self) -> Iterator[tuple[int, bytes]]:
-        """Size and checksum of every file, in the order of parts and files."""
-        checksums = self._checksums
-        for at, (size, flags) in enumerate(zip(self._sizes, self._flags, strict=True)):
-            yield size, b"" if flags & UNHASHED else checksums[16 * at : 16 * at + 16]
+    def file_keys(self, places: range | None = None) -> Iterator[tuple[int, bytes]]:
+        """Size and checksum of every file, or of those at some places, in the order of parts and files."""
+        checksums, sizes, all_flags = self._checksums, self._sizes, self._flags
+        for at in range(len(sizes)) if places is None else places:
+            yield sizes[at], b"" if all_flags[at] & UNHASHED else checksums[16 * at : 16 * at + 16]
 
     def _state(self, index: int) -> PartState:
         return PartState(
@@ -204,58 +257,38 @@ class Page:
         return Extent(pack, self._extent_offset[index], self._extent_length[index])
 
 
+@dataclass(frozen=True, slots=True)
+class KeptPart:
+    """The part at a place of a page, without its files."""
+
+    page: Page
+    at: int
+    state: PartState
+    file_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumns:
+    """Some files of a page: numbers of ``name`` and ``pack`` are places in ``names`` and ``packs``.
+
+    ``extents`` says how many of the extents each file has.
+    """
+
+    name: array[int]
+    size: array[int]
+    checksum: bytes
+    flags: bytes
+    extents: array[int]
+    pack: array[int]
+    offset: array[int]
+    length: array[int]
+    names: Sequence[str]
+    packs: Sequence[bytes]
+
+
 def _must(condition: bool) -> None:
     if not condition:
         raise ValueError("columns contradict each other")
-
-
-# ----------------------------------------------------------------------------------------------------------- encoding
-
-
-def encode_page(parts: Sequence[Part], packs: Callable[[bytes], PackRef]) -> bytes:
-    """The plaintext of a page of these parts, which are in the order of (partition, name).
-
-    The same parts in the same packs always give the same bytes. ``packs`` finds the pack of an id.
-
-    Raises:
-        ValueError: a file's extents do not make up its size, or a checksum is not of 16 bytes.
-    """
-    files = [file for part in parts for file in part.files]
-    extents = [extent for file in files for extent in file.extents]
-    names = {name: at for at, name in enumerate(dict.fromkeys(file.name for file in files))}
-    ids = {id: at for at, id in enumerate(dict.fromkeys(extent.pack for extent in extents))}
-    refs = [packs(id) for id in ids]
-    partitions: dict[str, int] = {}
-    for part in parts:
-        partitions[part.state.partition] = partitions.get(part.state.partition, 0) + 1
-    checksums = b"".join([file.checksum or bytes(16) for file in files])
-    if len(checksums) != 16 * len(files) or any(
-        file.size != sum([extent.length for extent in file.extents]) for file in files
-    ):
-        raise ValueError("a file's extents do not make up its size, or its checksum is not of 16 bytes")
-    return msgspec.msgpack.encode(
-        _Columns(
-            pack_ids=b"".join(ids),
-            pack_sizes=pack_column("Q", [ref.size for ref in refs]),
-            pack_tables=pack_column("I", [ref.table_size for ref in refs]),
-            partitions=list(partitions),
-            partition_parts=pack_column("I", list(partitions.values())),
-            part_names=[part.state.name for part in parts],
-            part_hashes=[part.state.hash for part in parts],
-            part_rows=pack_column("Q", [part.state.rows for part in parts]),
-            part_bytes=pack_column("Q", [part.state.bytes for part in parts]),
-            part_files=pack_column("I", [len(part.files) for part in parts]),
-            file_names=list(names),
-            file_name=pack_column("I", [names[file.name] for file in files]),
-            file_size=pack_column("Q", [file.size for file in files]),
-            file_checksum=checksums,
-            file_flags=bytes([DAMAGED * file.damaged + UNHASHED * (not file.checksum) for file in files]),
-            file_extents=pack_column("I", [len(file.extents) for file in files]),
-            extent_pack=pack_column("I", [ids[extent.pack] for extent in extents]),
-            extent_offset=pack_column("Q", [extent.offset for extent in extents]),
-            extent_length=pack_column("Q", [extent.length for extent in extents]),
-        )
-    )
 
 
 # ------------------------------------------------------------------------------------------------------------- states

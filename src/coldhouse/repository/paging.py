@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 
-from coldhouse.model import PackRef, PageRef, Part
+from coldhouse.model import PackRef, PageRef
 from coldhouse.repository.crypto import content_digest
-from coldhouse.repository.page import MAX_FILES, MAX_PARTS, digest_of_states, encode_page
+from coldhouse.repository.page import MAX_FILES, MAX_PARTS, digest_of_states
+from coldhouse.repository.page_encoding import PagePart, encode_page
 
 #: A page with less than this share of parts and of files is small: it may be merged with a changed neighbour.
 _SMALL = 4
@@ -30,8 +31,8 @@ class Pager:
         self,
         earlier: Sequence[PageRef],
         packs: Callable[[bytes], PackRef],
-        load: Callable[[PageRef], Iterator[Part]],
-        write: Callable[[Sequence[Part], bytes], PageRef],
+        load: Callable[[PageRef], Iterator[PagePart]],
+        write: Callable[[bytes], PageRef],
     ) -> None:
         self._packs = packs
         self._load = load
@@ -40,13 +41,13 @@ class Pager:
         self._digests = {(page.first, page.digest) for page in earlier}
         self._firsts = [page.first for page in earlier]
         self._pages: list[PageRef] = []
-        self._together: list[Part] = []  # parts of one earlier page's partitions, perhaps unchanged
+        self._together: list[PagePart] = []  # parts of one earlier page's partitions, perhaps unchanged
         self._together_files = 0
         self._place = -1
-        self._loose: list[Part] = []  # parts that need a new page
+        self._loose: list[PagePart] = []  # parts that need a new page
         self._loose_files = 0
 
-    def page(self, items: Iterable[Part | PageRef]) -> tuple[PageRef, ...]:
+    def page(self, items: Iterable[PagePart | PageRef]) -> tuple[PageRef, ...]:
         """Page these parts, in the order of (partition, name); a PageRef stands for all parts of an earlier page.
 
         Raises:
@@ -70,7 +71,7 @@ class Pager:
         self._end_loose()
         return tuple(self._pages)
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: PagePart) -> None:
         place = max(0, bisect_right(self._firsts, part.state.partition) - 1)
         if place != self._place:
             self._end_together()
@@ -79,12 +80,12 @@ class Pager:
             self._loosen(part)  # a partition too large for one page: it is being cut
             return
         self._together.append(part)
-        self._together_files += len(part.files)
+        self._together_files += part.file_count
         if len(self._together) > 1 and not _fits(len(self._together), self._together_files):
             for one in self._take_together():
                 self._loosen(one)
 
-    def _take_together(self) -> list[Part]:
+    def _take_together(self) -> list[PagePart]:
         parts, self._together, self._together_files = self._together, [], 0
         return parts
 
@@ -97,13 +98,13 @@ class Pager:
             for part in parts:
                 self._loosen(part)
 
-    def _unchanged(self, parts: Sequence[Part]) -> PageRef | None:
+    def _unchanged(self, parts: Sequence[PagePart]) -> PageRef | None:
         """The earlier page with exactly these parts, if there is one: same states, same files, in the same packs."""
         if (parts[0].state.partition, digest_of_states(part.state for part in parts)) in self._digests:
             return self._contents.get(content_digest(encode_page(parts, self._packs)))
         return None
 
-    def _carry(self, page: PageRef, parts: Sequence[Part] | None) -> None:
+    def _carry(self, page: PageRef, parts: Sequence[PagePart] | None) -> None:
         if self._loose and not self._cut_off() and is_small(page) and self._is_small():
             for part in self._load(page) if parts is None else parts:
                 self._loosen(part)
@@ -116,11 +117,11 @@ class Pager:
 
     # ---------------------------------------------------------------------------------------------------- loose parts
 
-    def _loosen(self, part: Part) -> None:
+    def _loosen(self, part: PagePart) -> None:
         if self._cut_off() and part.state.partition != self._loose[0].state.partition:
             self._end_loose()
         self._loose.append(part)
-        self._loose_files += len(part.files)
+        self._loose_files += part.file_count
         while len(self._loose) > 1 and not _fits(len(self._loose), self._loose_files):
             self._emit(self._cut())
 
@@ -134,7 +135,7 @@ class Pager:
     def _cut(self) -> int:
         """How many of the loose parts, which are too many, the next page takes."""
         parts = self._loose
-        files = accumulate(len(part.files) for part in parts)
+        files = accumulate(part.file_count for part in parts)
         fitting = sum(1 for at, count in enumerate(files) if at < MAX_PARTS and count <= MAX_FILES) or 1
         for at in range(fitting, 0, -1):
             if parts[at - 1].state.partition != parts[at].state.partition:
@@ -150,10 +151,10 @@ class Pager:
     def _emit(self, count: int) -> None:
         """Make a page of the first loose parts, or find that it exists."""
         parts, self._loose = self._loose[:count], self._loose[count:]
-        self._loose_files -= sum(len(part.files) for part in parts)
+        self._loose_files -= sum(part.file_count for part in parts)
         if parts:
             plain = encode_page(parts, self._packs)
-            self._pages.append(self._contents.get(content_digest(plain)) or self._write(parts, plain))
+            self._pages.append(self._contents.get(content_digest(plain)) or self._write(plain))
 
 
 def _fits(parts: int, files: int) -> bool:

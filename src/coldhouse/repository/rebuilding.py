@@ -20,7 +20,8 @@ from coldhouse.repository.intents import Intent
 from coldhouse.repository.manifests import ManifestWriter, read_manifest
 from coldhouse.repository.marking import read_root_object
 from coldhouse.repository.needs import Needs
-from coldhouse.repository.page import Page, digest_of_states, encode_page
+from coldhouse.repository.page import Page, digest_of_states
+from coldhouse.repository.page_encoding import encode_page
 from coldhouse.repository.page_extents import with_fields
 from coldhouse.repository.records import decode_record
 from coldhouse.repository.repository import Repository
