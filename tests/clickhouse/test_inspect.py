@@ -18,6 +18,7 @@ from coldhouse.clickhouse import (
     document,
     inspect,
     layout,
+    mutations,
     open_source,
     start_backup,
     wait,
@@ -235,12 +236,12 @@ def test_unfinished_mutations(source: Source, engine: EngineServer, db: str) -> 
     name = TableName(db, "t")
     engine.query(f"CREATE TABLE {db}.t (a UInt64, v UInt64) ENGINE = MergeTree ORDER BY a")
     engine.query(f"INSERT INTO {db}.t SELECT number, number FROM numbers(100)")
-    assert inspect.pending_mutations(source, (name,)) == {}
+    assert mutations.pending_mutations(source, (name,)) == {}
     engine.query(f"SYSTEM STOP MERGES {db}.t")
     engine.query(f"ALTER TABLE {db}.t UPDATE v = v + 1000 WHERE 1 SETTINGS mutations_sync = 0")
-    ((mutation,),) = inspect.pending_mutations(source, (name,)).values()
+    ((mutation,),) = mutations.pending_mutations(source, (name,)).values()
     assert "UPDATE v = v + 1000" in mutation.command
-    assert inspect.pending_mutations(source, (TableName(db, "other"),)) == {}
+    assert mutations.pending_mutations(source, (TableName(db, "other"),)) == {}
     engine.query(f"SYSTEM START MERGES {db}.t")
 
 
@@ -258,16 +259,16 @@ def test_lightweight_updates_are_found_and_applied(any_engine: EngineServer) -> 
     any_engine.query("INSERT INTO db.t SELECT number, number FROM numbers(1000)")
     with open_source(any_engine.url) as source:
         state = table(source, "db", "t")
-        assert inspect.unapplied_patches(source, (name,)) == []
+        assert mutations.unapplied_patches(source, (name,)) == []
         any_engine.query("UPDATE db.t SET v = 0 WHERE a < 100", allow_experimental_lightweight_update="1")
         expected = any_engine.query("SELECT sum(v) FROM db.t")
-        assert inspect.unapplied_patches(source, (name,)) == [name]
-        assert inspect.unapplied_patches(source, (TableName("db", "other"),)) == []
+        assert mutations.unapplied_patches(source, (name,)) == [name]
+        assert mutations.unapplied_patches(source, (TableName("db", "other"),)) == []
         assert not any("patch" in part.name for _, part in inspect.part_states(source, (state,)))
-        inspect.apply_patches(source, name)
-        assert inspect.unapplied_patches(source, (name,)) == []
+        mutations.apply_patches(source, name)
+        assert mutations.unapplied_patches(source, (name,)) == []
         any_engine.query("INSERT INTO db.t SELECT number, number FROM numbers(1000, 10)")
-        assert inspect.unapplied_patches(source, (name,)) == []
+        assert mutations.unapplied_patches(source, (name,)) == []
         assert any_engine.query("SELECT sum(v) FROM db.t WHERE a < 1000") == expected
 
 
@@ -277,7 +278,7 @@ def test_lightweight_updates_that_cannot_be_applied(source: Source, engine: Engi
     engine.query(f"UPDATE {db}.t SET v = 0 WHERE a < 100", allow_experimental_lightweight_update="1")
     engine.query(f"SYSTEM STOP MERGES {db}.t")
     with pytest.raises(StatementFailed, match="takes too long") as failure:
-        inspect.apply_patches(source, TableName(db, "t"), seconds=0.2)
+        mutations.apply_patches(source, TableName(db, "t"), seconds=0.2)
     assert "APPLY PATCHES" in failure.value.hint
     engine.query(f"SYSTEM START MERGES {db}.t")
 

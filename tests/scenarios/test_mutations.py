@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from coldhouse.clickhouse import inspect
+from coldhouse.clickhouse import mutations
 from coldhouse.errors import BackupFailed
 from coldhouse.events import Event, Phase, Warned
 from coldhouse.model import Mutation, TableName
@@ -164,7 +164,7 @@ class TestUnfinishedRenames:
         assert renaming.ask("SELECT sum(cityHash64(*)), countIf(s2 = '') FROM {db}.t") == f"{before}\t0"
 
     def test_or_refuses_and_names_the_table(self, renaming: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inspect, "RENAME_SECONDS", 0.1)
+        monkeypatch.setattr(mutations, "RENAME_SECONDS", 0.1)
         with pytest.raises(BackupFailed, match=rf"RENAME COLUMN is unfinished in {renaming.db}\.t\b"):
             renaming.backup()
         assert renaming.snapshots() == []
@@ -202,7 +202,7 @@ class TestUnfinishedRenames:
         assert quiet.ask("SELECT sum(cityHash64(*)), countIf(s2 = '') FROM {db}.t") == f"{before}\t0"
 
     def test_and_refused_if_it_does_not_end(self, quiet: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inspect, "RENAME_SECONDS", 0.1)
+        monkeypatch.setattr(mutations, "RENAME_SECONDS", 0.1)
         with pytest.raises(BackupFailed, match=rf"RENAME COLUMN is unfinished in {quiet.db}\.t\b"):
             quiet.backup(listener=self.begin_before_the_statement(quiet))
         assert quiet.snapshots() == []

@@ -1,9 +1,9 @@
 """Everything that speaks ClickHouse: connecting, system tables, SQL, BACKUP and RESTORE, ``.backup``, definitions.
 
 What needs no connection is pure: ``sql``, ``layout``, ``document``, ``definition``, ``ordering``, ``selection``,
-``table_state``. ``source`` holds the connection, ``inspect`` asks, ``statements`` runs BACKUP and RESTORE, ``changes``
-alters what is there, and nothing else does; ``scratch`` starts an engine of our own to try things in. The client
-library is imported when a source is opened, not before.
+``table_state``. ``source`` holds the connection, ``inspect`` and ``mutations`` ask, ``statements`` runs BACKUP and
+RESTORE, ``changes`` alters what is there, and nothing else does; ``scratch`` starts an engine of our own to try things
+in. The client library is imported when a source is opened, not before.
 """
 
 from coldhouse.clickhouse.document import DocumentFile, DocumentHeader, RestoreFile
@@ -11,7 +11,6 @@ from coldhouse.clickhouse.inspect import (
     DatabaseState,
     DiskState,
     Inventory,
-    apply_patches,
     check_source,
     count_rows,
     create_query,
@@ -21,10 +20,9 @@ from coldhouse.clickhouse.inspect import (
     inventory,
     part_rows,
     part_states,
-    pending_mutations,
     table_states,
-    unapplied_patches,
 )
+from coldhouse.clickhouse.mutations import apply_patches, pending_mutations, unapplied_patches
 from coldhouse.clickhouse.ordering import creation_order
 from coldhouse.clickhouse.selection import Selection
 from coldhouse.clickhouse.source import Address, Source, load_client, open_source, parse_address

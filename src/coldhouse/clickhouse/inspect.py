@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ from coldhouse.clickhouse.table_state import (
     text,
 )
 from coldhouse.errors import SourceTooOld, StatementFailed
-from coldhouse.model import Mutation, PartState, SqlFunction, TableKind, TableName
+from coldhouse.model import PartState, SqlFunction, TableKind, TableName
 
 OLDEST_VERSION = (22, 8)
 #: How many names a query may list before it asks for everything and the rest is left out here.
@@ -33,7 +33,6 @@ _LISTED = 1000
 
 _ASKED_DATABASES = 50
 _ARCHIVES_SINCE = (26, 7)
-RENAME_SECONDS = 60.0
 
 #: Databases that show the tables of something else; asking them can mean asking another server.
 _FOREIGN_DATABASES = (
@@ -126,7 +125,13 @@ def inventory(source: Source, selection: Selection | None = None) -> Inventory:
 
     Raises SourceError and its kinds.
     """
-    selection = selection or Selection()
+    with ThreadPoolExecutor(1, "functions") as beside:
+        # ClickHouse makes all of its own functions to tell which are the user's: as long as all the rest here takes.
+        coming = beside.submit(functions, source)
+        return _inventory(source, selection or Selection(), coming)
+
+
+def _inventory(source: Source, selection: Selection, functions: Future[tuple[SqlFunction, ...]]) -> Inventory:
     databases = local_databases(source)
     seen = [seen_table(row) for row in source.rows(_tables_query(source, databases))]
     owners = inner_owners(seen)
@@ -150,7 +155,7 @@ def inventory(source: Source, selection: Selection | None = None) -> Inventory:
     orphans = (table.name for table in seen if table.name.table.startswith(INNER) and table.name not in owners)
     refused = tuple(sorted(name for name in orphans if selection.takes(name)))
     there = frozenset((*(table.name for table in seen), *(TableName(name, "") for name in databases)))
-    return Inventory(states, tuple(chosen), functions(source), refused, selection.idle_exclusions(there))
+    return Inventory(states, tuple(chosen), functions.result(), refused, selection.idle_exclusions(there))
 
 
 def table_states(source: Source, names: Collection[TableName]) -> dict[TableName, TableState]:
@@ -189,72 +194,6 @@ def part_states(
         if taken:
             state = PartState(partition, name, bytes.fromhex(digest), integer(row[5]), integer(row[6]), integer(row[7]))
             yield owner, state
-
-
-def pending_mutations(source: Source, tables: Collection[TableName]) -> dict[TableName, tuple[Mutation, ...]]:
-    """The mutations of the tables that are not finished; BACKUP notes them, RESTORE forgets them."""
-    columns = ("database", "table", "mutation_id", "command")
-    # mutation_9.txt comes before mutation_10.txt of the same second
-    order = ("database", "table", "create_time", "length(mutation_id)", "mutation_id")
-    found: dict[TableName, tuple[Mutation, ...]] = {}
-    wanted = frozenset(tables)
-    for row in source.rows(sql.select(columns, "system.mutations", ("NOT is_done",), order)):
-        database, table, id, command = map(text, row)
-        name = TableName(database, table)
-        if name in wanted:
-            found[name] = (*found.get(name, ()), Mutation(id, command))
-    return found
-
-
-def unfinished_renames(
-    source: Source, tables: Collection[TableName], *, pause: Callable[[float], None] = time.sleep
-) -> list[TableName]:
-    """The tables of which a RENAME COLUMN is under way, and still is after a minute; mostly it takes moments.
-
-    Until its end the definition has the new name and parts have the old one: restored, the column would be empty
-    (clickhouse-facts 3.6).
-    """
-    deadline = time.monotonic() + RENAME_SECONDS
-    while True:
-        pending = pending_mutations(source, tables)
-        found = [name for name, all_ in pending.items() if any("RENAME COLUMN" in each.command for each in all_)]
-        if not found or time.monotonic() > deadline:
-            return found
-        pause(0.2)
-
-
-def unapplied_patches(source: Source, tables: Collection[TableName]) -> list[TableName]:
-    """The tables with lightweight updates or deletes that are not yet in their parts: BACKUP would lose them.
-
-    Applied patch parts stay for a while; they are as old as the parts or older (clickhouse-facts 7).
-    """
-    if not source.fetch(sql.ANY_PATCH_QUERY):
-        return []
-    found = source.rows(sql.unapplied_patches_query())
-    wanted = frozenset(tables)
-    names = (TableName(text(row[0]), text(row[1])) for row in found)
-    return [name for name in names if name in wanted]
-
-
-def apply_patches(
-    source: Source, table: TableName, *, seconds: float = 3600, pause: Callable[[float], None] = time.sleep
-) -> None:
-    """Write lightweight updates and deletes into the parts, and wait for it.
-
-    Raises StatementFailed when the mutation fails or does not end in time.
-    """
-    source.command(sql.apply_patches_statement(table))
-    deadline = time.monotonic() + seconds
-    step = 0.02
-    while unapplied_patches(source, (table,)):
-        reason = _failed_mutation(source, table)
-        if reason or time.monotonic() > deadline:
-            raise StatementFailed(
-                f"The lightweight updates of {table} could not be applied: {reason or 'it takes too long'}.",
-                hint=f"See system.mutations; then run ALTER TABLE {sql.quote_name(table)} APPLY PATCHES.",
-            )
-        pause(step)
-        step = min(step * 1.5, 1.0)
 
 
 def exists(source: Source, names: Collection[TableName]) -> frozenset[TableName]:
@@ -421,12 +360,6 @@ def _may_back_up(source: Source) -> bool:
         return any(integer(source.value(sql.check_grant_query("BACKUP", each))) for each in on)
     except StatementFailed:
         return True
-
-
-def _failed_mutation(source: Source, table: TableName) -> str:
-    where = ("NOT is_done", "latest_fail_reason != ''", sql.tables_of((table,)))
-    found = source.fetch(sql.select(("latest_fail_reason",), "system.mutations", where))
-    return text(found[0][0]) if found else ""
 
 
 def _limited(size: object) -> int:

@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Literal
 
-from coldhouse.clickhouse import DatabaseState, Inventory, Selection, Source, inspect, load_client, open_source
+from coldhouse.clickhouse import (
+    DatabaseState,
+    Inventory,
+    Selection,
+    Source,
+    inspect,
+    load_client,
+    mutations,
+    open_source,
+)
+from coldhouse.clickhouse.mutations import Pending
 from coldhouse.errors import BackupFailed, StatementFailed, StorageFull, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import GatewaySettings
@@ -17,7 +27,7 @@ from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKi
 from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
 from coldhouse.operations.delivery import GONE, Delivery, Ends
-from coldhouse.operations.disks import data_paths, same_disk
+from coldhouse.operations.disks import same_disk
 from coldhouse.operations.estimate import BackupPreview, Bounds, Surroundings, estimate_backup, preview_table
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
@@ -134,6 +144,7 @@ class _Backup:
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         self._materialize_patches(inventory)
+        pending = self._settled_mutations(inventory)
         # Announced before anything of the repository is read that the new snapshot could refer to: see FORMAT.md.
         with self._repository.intent("backup", [snapshot_name(self._id)]) as intent:
             patterns = (options.include, options.exclude)
@@ -142,7 +153,7 @@ class _Backup:
             )
             for text in history.warnings:
                 self._warn(text)
-            plans = self._plan(inventory, history)
+            plans = self._plan(inventory, history, pending)
             self._check_room(plans)
             snapshot = self._store(inventory, plans, history, intent)
         return self._receipt(snapshot)
@@ -155,13 +166,14 @@ class _Backup:
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         names = [table.name for table in inventory.tables]
-        for name in inspect.unapplied_patches(self._source, names):
+        for name in mutations.unapplied_patches(self._source, names):
             self._warn(f"{name}: lightweight updates are not applied yet; the parts that they change are not counted")
         patterns = (options.include, options.exclude)
         history = History.of(self._repository, self._source.identity, patterns, full=options.full)
         for text in history.warnings:
             self._warn(text)
-        plans = self._plan(inventory, history)
+        pending = mutations.pending_mutations(self._source, names)
+        plans = self._plan(inventory, history, pending)
         self._check_room(plans)
         around = self._surroundings(inventory, plans, history)
         until_now = requests_of(self._repository.storage) or Requests()
@@ -220,7 +232,7 @@ class _Backup:
 
     def _warn_of_shared_disk(self) -> None:
         """A backup on the disk that it is to replace is lost with it."""
-        if same_disk(self._repository.url, data_paths(self._source)):
+        if same_disk(self._repository.url, self._source):
             self._warn(
                 f"the repository {self._repository.url} is on the same disk as the data: "
                 "one broken disk would take both; keep a copy elsewhere"
@@ -228,7 +240,7 @@ class _Backup:
 
     def _materialize_patches(self, inventory: Inventory) -> None:
         """BACKUP leaves patch parts out silently (ClickHouse issue 116677): apply them first, or refuse."""
-        waiting = inspect.unapplied_patches(self._source, [table.name for table in inventory.tables])
+        waiting = mutations.unapplied_patches(self._source, [table.name for table in inventory.tables])
         if waiting and self._options.patches == "fail":
             raise BackupFailed(
                 f"lightweight updates are not yet applied in {', '.join(map(str, waiting))}; BACKUP would lose them",
@@ -236,22 +248,22 @@ class _Backup:
             )
         for name in waiting:
             self._listener(Phase(f"applying lightweight updates of {name}"))
-            inspect.apply_patches(self._source, name)
-        self._refuse_renames([table.name for table in inventory.tables])
+            mutations.apply_patches(self._source, name)
 
-    def _refuse_renames(self, tables: Sequence[TableName]) -> None:
-        """The column of a RENAME that has not reached all parts would be empty after a restore, for ever."""
-        renaming = inspect.unfinished_renames(self._source, tables)
+    def _settled_mutations(self, inventory: Inventory) -> Pending:
+        """What is not finished. The column of a RENAME that has not reached all parts would be empty for ever."""
+        pending = mutations.settled_mutations(self._source, [table.name for table in inventory.tables])
+        renaming = mutations.renames_in(pending)
         if renaming:
             raise BackupFailed(
                 f"a RENAME COLUMN is unfinished in {', '.join(map(str, renaming))}; BACKUP would lose that column",
                 hint="repeat when system.mutations says that it is done, or back up the other tables with --exclude",
             )
+        return pending
 
-    def _plan(self, inventory: Inventory, history: History) -> list[TablePlan]:
+    def _plan(self, inventory: Inventory, history: History, pending: Pending) -> list[TablePlan]:
         """Compare every table with what earlier snapshots hold; parts are read in one pass over system.parts."""
         self._listener(Phase("comparing with the earlier snapshot"))
-        mutations = inspect.pending_mutations(self._source, [table.name for table in inventory.tables])
         with_parts = [table for table in inventory.tables if table.kind is TableKind.PARTS]
         listed = groupby(inspect.part_states(self._source, with_parts), key=lambda pair: pair[0])
         ahead = next(listed, None)
@@ -262,7 +274,7 @@ class _Backup:
             if ahead is not None and mine:
                 states = (state for _, state in ahead[1])
             known = history.table(table)
-            plans.append(plan_table(table, states, known, mutations.get(table.name, ()), history.pages))
+            plans.append(plan_table(table, states, known, pending.get(table.name, ()), history.pages))
             if mine:
                 ahead = next(listed, None)
         return plans

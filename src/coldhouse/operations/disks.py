@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +19,7 @@ def folder_of(repo_url: str) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def data_paths(source: Source) -> tuple[str, ...]:
+def _data_paths(source: Source) -> tuple[str, ...]:
     """The directories of a source's data on this machine; none for a server elsewhere, or in a container."""
     if not source.is_embedded and source.host != socket.gethostname():
         return ()
@@ -31,13 +30,16 @@ def data_paths(source: Source) -> tuple[str, ...]:
     return tuple(disk.path for disk in disks if disk.kind.lower() == "local" and os.path.isabs(disk.path))
 
 
-def same_disk(repo_url: str, paths: Iterable[str]) -> bool:
-    """Whether a repository folder and one of some directories, all of this machine, are on one file system."""
+def same_disk(repo_url: str, source: Source) -> bool:
+    """Whether a repository folder and a directory of the source's data, both of this machine, are on one file system.
+
+    The source is asked only where the repository is a folder.
+    """
     folder = folder_of(repo_url)
     if folder is None:
         return False
     device = _device(folder)
-    return device is not None and any(_device(path) == device for path in paths)
+    return device is not None and any(_device(path) == device for path in _data_paths(source))
 
 
 def _device(path: str | Path) -> int | None:

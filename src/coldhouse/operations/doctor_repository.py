@@ -11,7 +11,7 @@ from coldhouse.clickhouse import Source
 from coldhouse.errors import NoSuchSnapshot
 from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
-from coldhouse.operations.disks import data_paths, same_disk
+from coldhouse.operations.disks import same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
 from coldhouse.repository import Repository, condemned, names, owners
 from coldhouse.repository.collection import DEAD_AFTER
@@ -163,7 +163,7 @@ def _of_collections(storage: Storage, now: datetime) -> Iterator[str]:
 
 def place(repository: Repository, source: Source) -> Finding:
     """Whether repository and data would be lost together."""
-    if same_disk(repository.url, data_paths(source)):
+    if same_disk(repository.url, source):
         return Finding(
             "same-disk",
             Status.WARNING,
