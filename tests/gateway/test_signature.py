@@ -15,6 +15,7 @@ from coldhouse.gateway.signature import (
     canonical_path,
     canonical_query,
     join_headers,
+    new_signer,
     parse_authorization,
     parse_query,
     sign,
@@ -74,7 +75,7 @@ LIST_OBJECTS = s3_example(
 @pytest.mark.parametrize("example", [GET_RANGE, PUT_OBJECT, GET_LIFECYCLE, LIST_OBJECTS])
 def test_amazons_s3_examples_are_rightly_signed(example: tuple[SignedRequest, Authorization]) -> None:
     request, authorization = example
-    assert verify(request, authorization, signing_key(S3_SECRET, authorization), S3_TIME) is Verdict.GOOD
+    assert verify(request, authorization, signing_key(S3_SECRET, authorization.signer), S3_TIME) is Verdict.GOOD
 
 
 # The aws-sig-v4-test-suite (general, not of S3: the service is called "service" and no header names the payload).
@@ -112,9 +113,9 @@ def test_amazons_test_suite(
 ) -> None:
     headers = join_headers([(b"host", b"example.amazonaws.com"), *more, (b"x-amz-date", b"20150830T123600Z")])
     signed = b";".join(sorted(headers))
-    authorization = Authorization("AKIDEXAMPLE", b"20150830", b"us-east-1", b"service", signed, b"")
+    signer = new_signer("AKIDEXAMPLE", (b"20150830", b"us-east-1", b"service"), signed)
     request = SignedRequest(method, b"/", parse_query(query), {**headers, b"x-amz-content-sha256": EMPTY})
-    assert sign(request, authorization, signing_key(SUITE_SECRET, authorization)) == signature, name
+    assert sign(request, signer, signing_key(SUITE_SECRET, signer)) == signature, name
 
 
 def changed_headers(**changes: bytes | None) -> SignedRequest:
@@ -145,18 +146,18 @@ def changed_headers(**changes: bytes | None) -> SignedRequest:
     ],
 )
 def test_whatever_is_changed_the_signature_is_wrong(request_: SignedRequest) -> None:
-    key = signing_key(S3_SECRET, GET_RANGE[1])
+    key = signing_key(S3_SECRET, GET_RANGE[1].signer)
     assert verify(request_, GET_RANGE[1], key, S3_TIME) is Verdict.WRONG
 
 
 def test_another_secret_is_wrong() -> None:
     request, authorization = GET_RANGE
-    assert verify(request, authorization, signing_key("another", authorization), S3_TIME) is Verdict.WRONG
+    assert verify(request, authorization, signing_key("another", authorization.signer), S3_TIME) is Verdict.WRONG
 
 
 def test_a_signature_holds_for_a_quarter_of_an_hour() -> None:
     request, authorization = GET_RANGE
-    key = signing_key(S3_SECRET, authorization)
+    key = signing_key(S3_SECRET, authorization.signer)
     verdicts = [verify(request, authorization, key, S3_TIME + seconds) for seconds in (-901, -900, 900, 901)]
     assert verdicts == [Verdict.STALE, Verdict.GOOD, Verdict.GOOD, Verdict.STALE]
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from coldhouse.errors import ColdhouseError, GatewayError
 from coldhouse.gateway import s3, signature
-from coldhouse.gateway.request import MAX_HEADERS, Disconnected, Receive, Request, Scope, Send
+from coldhouse.gateway.request import Disconnected, Receive, Request, Scope, Send
 from coldhouse.gateway.settings import Address
 from coldhouse.gateway.web import FOLDER, hidden, is_web
 from coldhouse.gateway.workers import Workers
@@ -58,12 +58,12 @@ class Door:
     prompt: Prompt | None = None
     latest_key: tuple[bytes, bytes] = field(default=(b"", b""), repr=False)
 
-    def signing_key(self, authorization: signature.Authorization) -> bytes:
-        """The key for an authorization's scope; the latest one is kept."""
+    def signing_key(self, signer: signature.Signer) -> bytes:
+        """The key for a signer's scope; the latest one is kept."""
         scope, key = self.latest_key
-        if scope != authorization.scope:
-            key = signature.signing_key(self.secret_key, authorization)
-            self.latest_key = (authorization.scope, key)
+        if scope != signer.scope:
+            key = signature.signing_key(self.secret_key, signer)
+            self.latest_key = (signer.scope, key)
         return key
 
 
@@ -135,25 +135,24 @@ class App:
         finally:
             door.active.discard(request)
 
-    def prompt(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    def prompt(self, method: bytes, url: bytes, headers: signature.Headers) -> bytes | None:
         """The answer to a rightly signed GET or HEAD that is at hand, without its status line.
 
         None for all that is unusual in the slightest: then the application is called, which says no in the right words.
         """
         asked = _PLAIN_TARGET.fullmatch(url)
-        if asked is None or len(headers) > MAX_HEADERS:
+        if asked is None:
             return None
-        joined = signature.join_headers(headers)
-        authorization = signature.parse_authorization(joined.get(b"authorization", b""))
-        door = None if authorization is None else self._doors.find(authorization.access_key)
+        authorization = signature.parse_authorization(headers.get(b"authorization", b""))
+        door = None if authorization is None else self._doors.find(authorization.signer.access_key)
         if authorization is None or door is None or door.prompt is None or asked[1].decode() != door.prefix:
             return None
-        request = signature.SignedRequest(method, url, (), joined)
-        key = door.signing_key(authorization)
+        request = signature.SignedRequest(method, url, (), headers)
+        key = door.signing_key(authorization.signer)
         if signature.verify(request, authorization, key, time.time()) is not signature.Verdict.GOOD:
             return None
         try:
-            return door.prompt(method.decode(), joined, asked[2].decode())
+            return door.prompt(method.decode(), headers, asked[2].decode())
         except ColdhouseError:
             return None
 
@@ -169,10 +168,10 @@ class App:
         if request.bucket == FOLDER:
             return self._web_door(request)
         authorization = signature.parse_authorization(request.header(b"authorization"))
-        door = None if authorization is None else self._doors.find(authorization.access_key)
+        door = None if authorization is None else self._doors.find(authorization.signer.access_key)
         if authorization is None or door is None:
             raise s3.denied()
-        match signature.verify(request.signed, authorization, door.signing_key(authorization), time.time()):
+        match signature.verify(request.signed, authorization, door.signing_key(authorization.signer), time.time()):
             case signature.Verdict.GOOD:
                 return door
             case signature.Verdict.STALE:

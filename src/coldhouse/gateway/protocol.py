@@ -11,6 +11,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from coldhouse.gateway.request import MAX_HEADERS
+from coldhouse.gateway.signature import join_headers
+
 if TYPE_CHECKING:
     from coldhouse.gateway.app import App
 
@@ -39,6 +42,8 @@ class GatewayProtocol(HttpToolsProtocol):
     _passing = False  # what the parser gets was read, and taken, elsewhere
     _cycles = 0  # requests with which the application was called
     _head_timer: TimerHandle | None = None
+    _headers_of_all: list[tuple[bytes, bytes]] | None = None
+    _ready_head = b""
 
     def __init__(
         self,
@@ -80,17 +85,24 @@ class GatewayProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is complete."""
+        self.headers.append((name.lower(), value))
+
     def on_message_begin(self) -> None:
         """A request begins."""
-        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.url, self.headers = b"", []
         self._head_begun = True
         self._answered = False
 
     def _begin_long_way(self) -> None:
         """Make what the application is called with; most requests of a restore are answered without it."""
-        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expected
+        self.url, self.headers = url, headers
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
         self.scope["headers"] = headers
         self.scope["state"]["body"] = []
         self.scope["state"]["cut"] = self.transport.abort
@@ -148,14 +160,22 @@ class GatewayProtocol(HttpToolsProtocol):
             return None
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return None
-        if any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
+        if len(self.headers) > MAX_HEADERS:
+            return None
+        headers = join_headers(self.headers)
+        if not _BODY_HEADERS.isdisjoint(headers) and any(headers.get(name, b"0") != b"0" for name in _BODY_HEADERS):
             return None
         app: App = self.config.app  # type: ignore[assignment]
-        answer = app.prompt(self.parser.get_method(), self.url, self.headers)
-        if answer is None:
-            return None
-        head = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        return b"".join((b"HTTP/1.1 200 OK\r\n", *head, answer))
+        answer = app.prompt(self.parser.get_method(), self.url, headers)
+        return None if answer is None else b"".join((self._head(), answer))
+
+    def _head(self) -> bytes:
+        """The status line of a prompt answer and the headers that all answers have, which change once a second."""
+        now = self.server_state.default_headers
+        if self._headers_of_all is not now:
+            self._headers_of_all = now
+            self._ready_head = b"".join((b"HTTP/1.1 200 OK\r\n", *(b"%b: %b\r\n" % header for header in now)))
+        return self._ready_head
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body arrived: they are handed on as they are (uvicorn would copy them twice)."""

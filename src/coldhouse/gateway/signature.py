@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 ALGORITHM = b"AWS4-HMAC-SHA256"
@@ -21,8 +22,11 @@ MAX_SKEW = 15 * 60  # seconds, as S3 allows
 
 _AUTHORIZATION = re.compile(
     rb"AWS4-HMAC-SHA256\s+Credential=([\w+=.@-]{1,128})/(\d{8})/([\w-]{1,64})/([\w-]{1,64})/aws4_request,\s*"
-    rb"SignedHeaders=([a-z0-9;!#$%&'*+.^_`|~-]{1,2048}),\s*Signature=([0-9a-f]{64})"
+    rb"SignedHeaders=([a-z0-9;!#$%&'*+.^_`|~-]{1,2048}),\s*Signature="
 )
+_SIGNATURE = re.compile(rb"[0-9a-f]{64}")
+#: How many signers are remembered: strangers may name any.
+_SIGNERS = 32
 _DATE = re.compile(rb"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 _PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9/_.~-]*")
@@ -40,20 +44,27 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Authorization:
-    """The parts of an Authorization header."""
+class Signer:
+    """Who signs which headers, for what: the same in a hundred thousand requests of a restore.
+
+    ``scope`` is what the signature is bound to beside the request.
+    """
 
     access_key: str
     date: bytes
     region: bytes
     service: bytes
     signed_headers: bytes
-    signature: bytes
+    scope: bytes
+    names: frozenset[bytes]
 
-    @property
-    def scope(self) -> bytes:
-        """What the signature is bound to beside the request."""
-        return b"/".join((self.date, self.region, self.service, b"aws4_request"))
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The parts of an Authorization header."""
+
+    signer: Signer
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +79,23 @@ class SignedRequest:
 
 def parse_authorization(text: bytes) -> Authorization | None:
     """Read an Authorization header; None if it is not one of Signature Version 4."""
+    signer = _read_signer(text[:-64])
+    return None if signer is None or not _SIGNATURE.fullmatch(text[-64:]) else Authorization(signer, text[-64:])
+
+
+@lru_cache(maxsize=_SIGNERS)
+def _read_signer(text: bytes) -> Signer | None:
     match = _AUTHORIZATION.fullmatch(text)
     if match is None:
         return None
-    access_key, date, region, service, signed_headers, signature = match.groups()
-    return Authorization(access_key.decode(), date, region, service, signed_headers, signature)
+    access_key, *scope, signed_headers = match.groups()
+    return new_signer(access_key.decode(), (scope[0], scope[1], scope[2]), signed_headers)
+
+
+def new_signer(access_key: str, scope: tuple[bytes, bytes, bytes], signed_headers: bytes) -> Signer:
+    """A signer of a date, region and service; ``signed_headers`` are names joined by semicolons."""
+    names = frozenset(signed_headers.split(b";"))
+    return Signer(access_key, *scope, signed_headers, b"/".join((*scope, b"aws4_request")), names)
 
 
 def parse_query(text: bytes) -> list[tuple[bytes, bytes]]:
@@ -97,38 +120,39 @@ def verify(request: SignedRequest, authorization: Authorization, key: bytes, now
     """
     date = request.headers.get(b"x-amz-date", b"")
     sent_at = _seconds(date)
-    if sent_at is None or not date.startswith(authorization.date) or authorization.service != b"s3":
+    signer = authorization.signer
+    if sent_at is None or not date.startswith(signer.date) or signer.service != b"s3":
         return Verdict.WRONG
-    signed = authorization.signed_headers.split(b";")
-    if not _covers(signed, request.headers):
+    if not _covers(signer.names, request.headers):
         return Verdict.WRONG
-    expected = sign(request, authorization, key)
+    expected = sign(request, signer, key)
     if not hmac.compare_digest(expected, authorization.signature):
         return Verdict.WRONG
     return Verdict.GOOD if abs(now - sent_at) <= MAX_SKEW else Verdict.STALE
 
 
-def signing_key(secret_key: str, authorization: Authorization) -> bytes:
+def signing_key(secret_key: str, signer: Signer) -> bytes:
     """The key that signs all requests of one day, region and service: 40 us of work, worth keeping."""
     key = b"AWS4" + secret_key.encode()
-    for part in (authorization.date, authorization.region, authorization.service, b"aws4_request"):
+    for part in (signer.date, signer.region, signer.service, b"aws4_request"):
         key = hmac.digest(key, part, "sha256")
     return key
 
 
-def sign(request: SignedRequest, authorization: Authorization, key: bytes) -> bytes:
-    """The signature, in hex, that a request should carry (``authorization.signature`` is not looked at)."""
-    digest = hashlib.sha256(canonical_request(request, authorization.signed_headers)).hexdigest().encode()
-    text = b"\n".join((ALGORITHM, request.headers[b"x-amz-date"], authorization.scope, digest))
+def sign(request: SignedRequest, signer: Signer, key: bytes) -> bytes:
+    """The signature, in hex, that a request should carry."""
+    digest = hashlib.sha256(canonical_request(request, signer.signed_headers)).hexdigest().encode()
+    text = b"\n".join((ALGORITHM, request.headers[b"x-amz-date"], signer.scope, digest))
     return hmac.digest(key, text, "sha256").hex().encode()
 
 
 def canonical_request(request: SignedRequest, signed_headers: bytes) -> bytes:
     """The form of a request that is signed."""
-    headers = b"".join(
-        name + b":" + b" ".join(request.headers.get(name, b"").split()) + b"\n" for name in signed_headers.split(b";")
+    get = request.headers.get
+    headers = b"".join(  # a list, here and below: twice as fast as a generator, a hundred thousand times a restore
+        [name + b":" + b" ".join(get(name, b"").split()) + b"\n" for name in signed_headers.split(b";")]
     )
-    payload = request.headers.get(b"x-amz-content-sha256", b"")
+    payload = get(b"x-amz-content-sha256", b"")
     return b"\n".join(
         (request.method, canonical_path(request.path), canonical_query(request.query), headers, signed_headers, payload)
     )
@@ -141,6 +165,8 @@ def canonical_path(path: bytes) -> bytes:
 
 def canonical_query(query: Query) -> bytes:
     """Decoded pairs, encoded and sorted."""
+    if not query:
+        return b""
     return b"&".join(
         name + b"=" + value for name, value in sorted((_quote(name), _quote(value)) for name, value in query)
     )
@@ -150,12 +176,12 @@ def _quote(text: bytes) -> bytes:
     return text if _PLAIN.fullmatch(text) else quote_from_bytes(text, safe="").encode()
 
 
-def _covers(signed: list[bytes], headers: Headers) -> bool:
-    names = frozenset(signed)
-    must = all(name in names for name in headers if name.startswith(b"x-amz-"))
-    return must and b"host" in names and all(name in headers for name in names)
+def _covers(names: frozenset[bytes], headers: Headers) -> bool:
+    must = [name for name in headers if name.startswith(b"x-amz-")]
+    return names.issuperset(must) and b"host" in names and names <= headers.keys()
 
 
+@lru_cache(maxsize=_SIGNERS)
 def _seconds(date: bytes) -> float | None:
     match = _DATE.fullmatch(date)
     if match is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from coldhouse.cityhash import file_hash
 from coldhouse.clickhouse import document, layout
@@ -18,6 +19,8 @@ DOCUMENT = ".backup"
 DEFINITIONS = "sql"
 FILES = "f"
 MAX_DIGITS = 12
+#: How many files are remembered: each is asked for twice, by HEAD and then by GET, and sixteen at a time.
+_RECENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class RestoreSource:
             self._starts.append(total)
             total += page.file_count
         self._total = total
+        self._file = lru_cache(maxsize=_RECENT)(self._find_file)
         self._definitions = [
             (layout.table_definition(table.name), table.definition.encode()) for table in (entry, *also)
         ]
@@ -115,7 +119,7 @@ class RestoreSource:
             return self._file(int(number))
         return None
 
-    def _file(self, number: int) -> ServedFile:
+    def _find_file(self, number: int) -> ServedFile:
         position = bisect_right(self._starts, number) - 1
         page = self._pages[position]
         file = page.file(number - self._starts[position])
