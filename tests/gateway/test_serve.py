@@ -180,3 +180,14 @@ def test_sessions_do_not_see_each_other(gateway: Gateway) -> None:
     two = Serving(gateway.open_serve({"a": MemoryObject(b"two")}.get), {})
     assert (one.client.get("a").body, two.client.get("a").body) == (b"one", b"two")
     assert two.client.get(one.client.target("a")).status == 403
+
+
+def test_whoever_waits_hears_when_almost_all_that_is_expected_was_sent(gateway: Gateway) -> None:
+    objects = {"a": MemoryObject(CONTENT), "b": MemoryObject(b"short")}
+    serving = Serving(gateway.open_serve(objects.get, len(CONTENT) + 6), {})
+    serving.client.get("b")
+    assert not serving.session.wait(0.05)
+    serving.client.get("a")
+    assert serving.session.wait(20)
+    serving.client.get("a")
+    assert not serving.session.wait(0.05), "it is told once"

@@ -16,15 +16,18 @@ __all__ = ["Namespace", "ServeSession", "Served"]
 
 #: The object of a key below the session's prefix. Called on the gateway's own thread: it answers from memory.
 Namespace = Callable[[str], Served | None]
+#: So small a share of what is expected may be left when the end is near: RESTORE passes over a file in each part.
+_NEAR = 0.01
 
 
 class ServeSession:
     """One operation that reads, at ``address``. Everything public may be read from any thread.
 
-    ``error`` is its first Corruption, or else its latest other failure to read.
+    ``error`` is its first Corruption, or else its latest other failure to read. ``expected`` bytes, about, are all that
+    the operation will read, where that is known.
     """
 
-    def __init__(self, lookup: Namespace, address: Address) -> None:
+    def __init__(self, lookup: Namespace, address: Address, expected: int | None = None) -> None:
         self.address = address
         self.error: ColdhouseError | None = None
         self.sent_bytes = 0
@@ -32,6 +35,14 @@ class ServeSession:
         self._lookup = lookup
         self._counting = threading.Lock()
         self._refusal = ""
+        self._near = None if expected is None else expected * (1 - _NEAR)
+        self._ending = threading.Event()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, but not on when almost all that is expected was sent; says whether it was (once)."""
+        ending = self._ending.wait(seconds)
+        self._ending.clear()
+        return ending
 
     def refuse(self, reason: str) -> None:
         """Make everything that ClickHouse still asks for fail with ``reason``, so that RESTORE ends at once."""
@@ -78,4 +89,8 @@ class ServeSession:
 
     def _sent(self, size: int) -> None:
         with self._counting:
+            before = self.sent_bytes
             self.sent_bytes += size
+            near = self._near is not None and before < self._near <= self.sent_bytes
+        if near:
+            self._ending.set()

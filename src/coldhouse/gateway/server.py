@@ -85,10 +85,13 @@ class Gateway:
         self._doors.open(Door(ingest, prefix, address.access_key, address.secret_key))
         return address
 
-    def open_serve(self, lookup: Namespace) -> ServeSession:
-        """Open an address for what reads; ``lookup`` gets the keys below its ``address.url``. Raises GatewayError."""
+    def open_serve(self, lookup: Namespace, expected: int | None = None) -> ServeSession:
+        """Open an address for what reads; ``lookup`` gets the keys below its ``address.url``. Raises GatewayError.
+
+        With ``expected`` (bytes, about) the session tells when almost so many were sent.
+        """
         address, prefix = self._new_address()
-        session = ServeSession(lookup, address)
+        session = ServeSession(lookup, address, expected)
         self._doors.open(Door(session, prefix, address.access_key, address.secret_key, prompt=session.prompt))
         return session
 

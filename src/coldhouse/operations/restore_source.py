@@ -72,7 +72,7 @@ class RestoreSource:
 
     ``pages`` hold its parts; they stay in memory while the statement runs. Parts with files that were damaged at the
     source, and with ``skip_damaged`` those that cannot be read back, are left out and named in ``left_out``. ``also``
-    are definitions of tables that the statement renames along.
+    are definitions of tables that the statement renames along. ``bytes`` are about what the statement reads.
     """
 
     def __init__(
@@ -104,7 +104,9 @@ class RestoreSource:
         self._definitions = [
             (layout.table_definition(table.name), table.definition.encode()) for table in (entry, *also)
         ]
-        self._document = b"".join(document.write_restore(self._items()))
+        self.bytes = 0
+        self._document = b"".join(document.write_restore(self._counted(self._items())))
+        self.bytes += len(self._document)
 
     def lookup(self, key: str) -> Served | None:
         """What stands under a key below the session's prefix."""
@@ -124,6 +126,11 @@ class RestoreSource:
         page = self._pages[position]
         file = page.file(number - self._starts[position])
         return ServedFile(self._reader, page, file.extents, file.size, file.checksum.hex())
+
+    def _counted(self, items: Iterable[document.RestoreFile]) -> Iterator[document.RestoreFile]:
+        for item in items:
+            self.bytes += item.size
+            yield item
 
     def _items(self) -> Iterator[document.RestoreFile]:
         for number, (path, content) in enumerate(self._definitions):

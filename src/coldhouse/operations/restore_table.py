@@ -193,7 +193,7 @@ class TableRestore:
             skip_damaged=place.survivors is not None,
         )
         before = row_counts.current(place.target, step.entry, into) if append else None
-        served = place.gateway.open_serve(source.lookup)
+        served = place.gateway.open_serve(source.lookup, source.bytes)
         address = served.address
         try:
             request = RestoreRequest(
@@ -225,6 +225,7 @@ class TableRestore:
             request.id,
             lambda _: place.listener(Progress(min(done + served.sent_bytes, place.total), place.total)),
             lambda: served.refuse("the restore was interrupted"),
+            served.wait,
         )
         if served.error is not None:
             raise served.error
