@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
-from benchmarks.bars import COLDHOUSE
+from benchmarks.bars import COLDHOUSE, NOWHERE
 from benchmarks.figures import ProcessUse, Run
-from benchmarks.processes import measured, run_command
+from benchmarks.processes import Server, measured, run_command
 from benchmarks.resident import Resident
 from benchmarks.shapes import Shape
 from benchmarks.stage import Stage, Written
@@ -19,6 +21,11 @@ from tests.support.engine import CHECKOUT
 
 PASSPHRASE = "a passphrase for benchmarks"
 RESTIC_MODES = {"restic": "off", "restic compressed": "auto"}
+#: What Coldhouse asks ClickHouse for, as far as it costs something.
+_AS_COLDHOUSE = (
+    "allow_s3_native_copy = 0, s3_max_single_part_upload_size = 1000000000, s3_upload_checksum_algorithm = 'crc32', "
+    "local_filesystem_read_method = 'pread'"
+)
 
 
 class Coldhouse:
@@ -112,6 +119,48 @@ class Native:
             self._stage.engine.query(statement)
 
         return measured(work, self._stage.servers)
+
+
+class Nowhere:
+    """BACKUP and RESTORE as Coldhouse asks for them, with a store that does nothing: the limit of any gateway."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Start the store; it ends with the work."""
+        self._stage = stage
+        folder = stage.new_folder()
+        folder.mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.nowhere"],
+            cwd=folder,
+            env={**environment(stage.folder), "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self._url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        self._numbers = count()
+        stage.ends.callback(self._process.communicate, timeout=60)
+
+    def backup(self, *, keep: bool = False) -> tuple[str, Run]:
+        """Back the shape up, to be forgotten or to be restored; returns the place as well."""
+        place = f"S3('{self._url}/{'keep' if keep else 'drop'}/{next(self._numbers)}/', 'key', 'secret')"
+        return place, self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place} SETTINGS {_AS_COLDHOUSE}")
+
+    def restore(self, place: str) -> Run:
+        """Restore beside the shape's own database."""
+        database = self._stage.new_database()
+        run = self._measured(f"RESTORE DATABASE {self._stage.shape} AS {database} FROM {place}")
+        check_restored(self._stage, database)
+        return run
+
+    def _measured(self, statement: str) -> Run:
+        os.sync()
+
+        def work() -> None:
+            self._stage.engine.query(statement)
+
+        return measured(work, (Server(NOWHERE, self._process.pid), *self._stage.servers))
 
 
 class Restic:

@@ -50,7 +50,13 @@ def write_json(report: Report, path: Path) -> None:
     """Keep every run and every verdict."""
     path.parent.mkdir(parents=True, exist_ok=True)
     verdicts = [
-        {"key": each.bar.key, "ours": each.ours, "peer": each.peer, "value": each.value, "floor": each.floor}
+        {
+            "key": each.bar.key,
+            "ours": each.ours,
+            "peer": each.peer,
+            "value": each.value,
+            "floor": each.floor.seconds if each.floor else 0.0,
+        }
         | {"holds": each.holds}
         for each in report.verdicts
     ]

@@ -63,12 +63,14 @@ def _run_row(series: Series) -> tuple[str, ...]:
 
 def _why(verdict: Verdict) -> str:
     """How far it could go at the best, by what was measured in the same run."""
-    if not verdict.floor:
+    floor = verdict.floor
+    if floor is None or not floor.seconds:
         return ""
-    best = verdict.peer / verdict.floor
-    if verdict.bar.start:
-        return f"; {best:.1f} at most, as starting and opening the repository alone takes {verdict.floor:.2f} s"
-    return f"; {best:.1f} at most, as the other processes alone keep all cores for {verdict.floor:.1f} s"
+    best = f"; {verdict.peer / floor.seconds:.2f} at most, as "
+    if not floor.start:
+        return f"{best}what is not Coldhouse's own takes {floor.others:.2f} s"
+    start = f"starting and opening the repository takes {floor.start:.2f} s"
+    return f"{best}{start} and what is not Coldhouse's own {floor.others:.2f} s"
 
 
 def _spread(spread: Spread) -> str:

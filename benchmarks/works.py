@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bars import LIBRARY, START
-from benchmarks.contenders import RESTIC_MODES, Coldhouse, Native, Restic, copy, has_restic, interpreter
+from benchmarks.bars import LIBRARY, NOWHERE, START
+from benchmarks.contenders import RESTIC_MODES, Coldhouse, Native, Nowhere, Restic, copy, has_restic, interpreter
 from benchmarks.figures import Run
 from benchmarks.many_snapshots import make_in_child
 from benchmarks.shapes import Shape, change_a_partition
@@ -36,15 +36,20 @@ class Work:
 def _backups(stage: Stage) -> Turns:
     """Full backups, each into a place of its own."""
     coldhouse, native = Coldhouse(stage), Native(stage)
+    full = coldhouse.new_repository()
+    coldhouse.backup(full)
     return {
         "coldhouse": lambda _: _full(stage, coldhouse),
         "native": lambda _: _native(stage, native),
+        START: lambda _: coldhouse.show(full),
     }
 
 
 def _wide_folder(stage: Stage) -> Turns:
-    coldhouse, native, restic = Coldhouse(stage), Native(stage), Restic(stage)
+    coldhouse, native, restic, nowhere = Coldhouse(stage), Native(stage), Restic(stage), Nowhere(stage)
     stage.frozen_parts()
+    full = coldhouse.new_repository()
+    coldhouse.backup(full)
     turns: dict[str, Turn] = {
         "coldhouse": lambda _: _full(stage, coldhouse),
         "restic": lambda _: _restic(restic, "restic"),
@@ -52,6 +57,8 @@ def _wide_folder(stage: Stage) -> Turns:
         "restic compressed": lambda _: _restic(restic, "restic compressed"),
         "native": lambda _: _native(stage, native),
         "cp": lambda _: copy(stage),
+        NOWHERE: lambda _: nowhere.backup()[1],
+        START: lambda _: coldhouse.show(full),
     }
     return {name: turn for name, turn in turns.items() if has_restic() or not name.startswith("restic")}
 
@@ -61,16 +68,26 @@ def _restores(stage: Stage) -> Turns:
     place = coldhouse.new_repository()
     coldhouse.backup(place)
     native_place, _ = native.backup()
-    return {"coldhouse": lambda _: coldhouse.restore(place), "native": lambda _: native.restore(native_place)}
+    return {
+        "coldhouse": lambda _: coldhouse.restore(place),
+        "native": lambda _: native.restore(native_place),
+        START: lambda _: coldhouse.show(place),
+    }
+
+
+def _large_restores(stage: Stage) -> Turns:
+    nowhere = Nowhere(stage)
+    there, _ = nowhere.backup(keep=True)
+    return {**_restores(stage), NOWHERE: lambda _: nowhere.restore(there)}
 
 
 def _restores_of_files(stage: Stage) -> Turns:
     if not has_restic():
-        return _restores(stage)
+        return _large_restores(stage)
     restic = Restic(stage)
     restic_place = restic.new_repository()
     restic.backup(restic_place, "off")
-    return {**_restores(stage), "restic": lambda _: restic.restore(restic_place)}
+    return {**_large_restores(stage), "restic": lambda _: restic.restore(restic_place)}
 
 
 def _nothing_changed(stage: Stage) -> Turns:
@@ -126,7 +143,7 @@ def _command_line(stage: Stage) -> Turns:
 WORKS: tuple[Work, ...] = (
     Work("backup wide folder", Shape.WIDE, _wide_folder),
     Work("backup wide s3", Shape.WIDE, _backups, store=True),
-    Work("restore wide s3", Shape.WIDE, _restores, store=True),
+    Work("restore wide s3", Shape.WIDE, _large_restores, store=True),
     Work("restore wide folder", Shape.WIDE, _restores_of_files),
     Work("slow store wide folder", Shape.WIDE, _slow_stores, once=True),
     Work("backup tables folder", Shape.TABLES, _backups),

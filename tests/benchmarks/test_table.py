@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.bars import BARS, Bar, Kind, judge
+from benchmarks.bars import BARS, NOWHERE, START, Bar, Floor, Kind, judge
 from benchmarks.figures import ProcessUse, Run, Series
 from benchmarks.machine import Machine
 from benchmarks.report import BEGIN, END, Report, write_docs
@@ -87,16 +86,17 @@ def test_the_table_says_figures_ratio_bar_and_verdict() -> None:
 
 def test_a_bar_that_does_not_hold_says_how_far_it_could_go() -> None:
     busy = (ProcessUse("coldhouse", 5.0), ProcessUse("clickhouse", 1.5), ProcessUse("seaweedfs", 0.1))
-    measured = [
-        Series("work", "ours", [Run(3.0, busy)]),
-        series("peer", 2.0),
-        series("start", 0.5),
-    ]
+    measured = [Series("work", "ours", [Run(3.0, busy)]), series("peer", 2.0)]
     [row] = verdict_rows(judge([FASTER], measured, cores=2))
-    assert row[-1] == "NO; 2.5 at most, as the other processes alone keep all cores for 0.8 s"
-    begun = replace(FASTER, start="start")
-    [row] = verdict_rows(judge([begun], measured, cores=8))
-    assert row[-1] == "NO; 4.0 at most, as starting and opening the repository alone takes 0.50 s"
+    assert row[-1] == "NO; 2.50 at most, as what is not Coldhouse's own takes 0.80 s"
+    measured.append(series(START, 0.2))
+    [row] = verdict_rows(judge([FASTER], measured, cores=2))
+    assert row[-1] == (
+        "NO; 2.00 at most, as starting and opening the repository takes 0.20 s and what is not Coldhouse's own 0.80 s"
+    )
+    measured.append(series(NOWHERE, 1.05))
+    [verdict] = judge([FASTER], measured, cores=2)
+    assert verdict.floor == Floor(0.2, 1.05)
     assert verdict_rows(judge([FASTER], measured))[0][-1] == "NO"
 
 
