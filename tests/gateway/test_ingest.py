@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.client
 import random
@@ -15,6 +16,7 @@ import pytest
 from coldhouse.cityhash import file_hash
 from coldhouse.errors import StorageFull
 from coldhouse.gateway import Gateway
+from coldhouse.gateway.ingest import Arrived
 from coldhouse.gateway.request import Request
 from tests.gateway.client import Answer, Client
 from tests.gateway.conftest import BASE, Taking
@@ -346,3 +348,23 @@ def test_whoever_waits_for_the_end_hears_of_it(taking: Taking) -> None:
     assert not taking.session.wait(0.01), "it is told once"
     taking.client.send("POST", "/coldhouse", b"<Delete/>", query="delete")
     assert taking.session.wait(20)
+
+
+def test_what_arrived_can_be_walked_through_while_more_arrives(taking: Taking) -> None:
+    """A collection of garbage in the middle of the walk lets the other thread run."""
+    for number in range(50):
+        taking.client.put(f"data/{number}", b"content")
+
+    def one_more(*_: object) -> None:
+        taking.session._arrived[f"more-{len(taking.session._arrived)}"] = Arrived(1, b"", ())
+
+    usual = gc.get_threshold()
+    gc.callbacks.append(one_more)
+    gc.set_threshold(1)
+    try:
+        found = list(taking.session.arrived.items())
+    finally:
+        gc.set_threshold(*usual)
+        gc.callbacks.remove(one_more)
+    assert len(found) >= 50
+    assert len(taking.session.arrived) > len(found), "more arrived meanwhile, or this shows nothing"

@@ -114,8 +114,8 @@ class IngestSession:
 
     @property
     def arrived(self) -> ArrivedFiles:
-        """What arrived so far; it grows until ``document`` is there."""
-        return MappingProxyType(self._arrived)
+        """What arrived so far, as it is now: more comes in another thread, until ``document`` is there."""
+        return MappingProxyType(self._arrived.copy())  # copied in one step, which a walk over it is not
 
     @property
     def arrived_files(self) -> int:

@@ -70,7 +70,7 @@ def run(repository: Repository, found: Diagnosis, listener: Listener) -> tuple[s
         if not chosen.ids:
             return ()
         listener(Phase("writing what was found into new revisions"))
-        with Rebuilder(repository) as rebuilder:
+        with Rebuilder(repository, _bad_packs(found)) as rebuilder:
             for ref in chosen.pages.values():
                 page = repository.page(ref)
                 parts, packs = _moved(page.parts(), page.packs, chosen.places)
@@ -83,12 +83,16 @@ def run(repository: Repository, found: Diagnosis, listener: Listener) -> tuple[s
             return tuple(rebuilder.commit([one for one in subjects if one.id in chosen.ids], intent))
 
 
+def _bad_packs(found: Diagnosis) -> frozenset[bytes]:
+    names = (name for name in found.objects if name.startswith("packs/"))
+    return frozenset(id for name in names if (id := id_of(name)) is not None)
+
+
 class _Search:
     def __init__(self, repository: Repository, found: Diagnosis, listener: Listener) -> None:
         self._repository = repository
         self._listener = listener
-        names = [name for name in found.objects if name.startswith("packs/")]
-        self._bad = frozenset(id for name in names if (id := id_of(name)) is not None)
+        self._bad = _bad_packs(found)
         self._reader = repository.pack_reader()
         self._plan = RebuildPlan()
         self._needed: dict[bytes, frozenset[Key]] = {}  # by content of the page: what of it is to be found elsewhere

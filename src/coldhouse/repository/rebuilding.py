@@ -6,7 +6,7 @@ root says beside the places of files, also what this version does not know, stay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import msgspec
 
@@ -43,10 +43,14 @@ class _Root(msgspec.Struct, frozen=True):
 
 
 class Rebuilder:
-    """Stores pages that stand for others, then revisions that refer to them. Used by one thread; a context manager."""
+    """Stores pages that stand for others, then revisions that refer to them. Used by one thread; a context manager.
 
-    def __init__(self, repository: Repository) -> None:
+    ``lost`` are packs that are known to be missing or damaged: what was not found elsewhere still lies in them.
+    """
+
+    def __init__(self, repository: Repository, lost: Set[bytes] = frozenset()) -> None:
         self._repository = repository
+        self._lost = lost
         self._storage = repository.storage
         self._writer = ManifestWriter(repository.storage, repository.ring)
         self._pages: dict[bytes, PageRef] = {}  # by the content of the page that they stand for
@@ -82,14 +86,15 @@ class Rebuilder:
             content=content_digest(plain),
             inline=plain if inline else b"",
         )
-        self._needs.add_page(new, page.packs)
+        self._needs.add_page(new, {id: ref for id, ref in page.packs.items() if id not in self._lost})
         self._pages[old.content] = new
         return True
 
     def commit(self, subjects: Iterable[Succession], intent: Intent) -> list[str]:
         """Create the next revision of each snapshot that has such a page, and return the ids of those that got one.
 
-        Raises BackupFailed if something that they need is condemned, Corruption if it is not there, StorageError.
+        Raises BackupFailed if something that they need is condemned, Corruption if it is not there and not known to be
+        lost, StorageError.
         """
         revised = [(one, new) for one in subjects if (new := self._revised(one)) is not None]
         self._writer.flush()
