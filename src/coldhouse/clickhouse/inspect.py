@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from coldhouse.clickhouse import sql
+from coldhouse.clickhouse.beside import Beside
 from coldhouse.clickhouse.failures import missing_grant
 from coldhouse.clickhouse.selection import Selection
 from coldhouse.clickhouse.source import Source
@@ -125,13 +125,12 @@ def inventory(source: Source, selection: Selection | None = None) -> Inventory:
 
     Raises SourceError and its kinds.
     """
-    with ThreadPoolExecutor(1, "functions") as beside:
-        # ClickHouse makes all of its own functions to tell which are the user's: as long as all the rest here takes.
-        coming = beside.submit(functions, source)
-        return _inventory(source, selection or Selection(), coming)
+    # ClickHouse makes all of its own functions to tell which are the user's: as long as all the rest here takes.
+    coming = Beside(lambda: functions(source), "functions")
+    return _inventory(source, selection or Selection(), coming)
 
 
-def _inventory(source: Source, selection: Selection, functions: Future[tuple[SqlFunction, ...]]) -> Inventory:
+def _inventory(source: Source, selection: Selection, functions: Beside[tuple[SqlFunction, ...]]) -> Inventory:
     databases = local_databases(source)
     seen = [seen_table(row) for row in source.rows(_tables_query(source, databases))]
     owners = inner_owners(seen)
