@@ -80,7 +80,7 @@ class Floor:
 class Verdict:
     """What was measured for a bar: our figure, the peer's, and how they compare.
 
-    ``floor`` are the seconds that were left if all that is Coldhouse's own cost nothing but its start (0 if unknown).
+    ``floor`` are the seconds that were left if all that is Coldhouse's own cost nothing but its start; None if unknown.
     """
 
     bar: Bar

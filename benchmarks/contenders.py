@@ -92,18 +92,11 @@ class Coldhouse:
         return run_command(COLDHOUSE, command, self._environment, self._stage.folder)
 
 
-class Native:
-    """BACKUP and RESTORE with the settings that they have by themselves."""
+class _Statements:
+    """BACKUP and RESTORE as statements that are waited for."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-
-    def backup(self, base: str = "") -> tuple[str, Run]:
-        """Back the shape up to a new place; returns the place as well."""
-        place = self._stage.new_native_place()
-        settings = f" SETTINGS base_backup = {base}" if base else ""
-        run = self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place}{settings}")
-        return place, _with(run, self._stage.written(place))
 
     def restore(self, place: str) -> Run:
         """Restore beside the shape's own database."""
@@ -112,21 +105,36 @@ class Native:
         check_restored(self._stage, database)
         return run
 
+    @property
+    def _servers(self) -> tuple[Server, ...]:
+        return self._stage.servers
+
     def _measured(self, statement: str) -> Run:
         os.sync()
 
         def work() -> None:
             self._stage.engine.query(statement)
 
-        return measured(work, self._stage.servers)
+        return measured(work, self._servers)
 
 
-class Nowhere:
+class Native(_Statements):
+    """BACKUP and RESTORE with the settings that they have by themselves."""
+
+    def backup(self, base: str = "") -> tuple[str, Run]:
+        """Back the shape up to a new place; returns the place as well."""
+        place = self._stage.new_native_place()
+        settings = f" SETTINGS base_backup = {base}" if base else ""
+        run = self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place}{settings}")
+        return place, _with(run, self._stage.written(place))
+
+
+class Nowhere(_Statements):
     """BACKUP and RESTORE as Coldhouse asks for them, with a store that does nothing: the limit of any gateway."""
 
     def __init__(self, stage: Stage) -> None:
         """Start the store; it ends with the work."""
-        self._stage = stage
+        super().__init__(stage)
         folder = stage.new_folder()
         folder.mkdir()
         self._process = subprocess.Popen(
@@ -147,20 +155,9 @@ class Nowhere:
         place = f"S3('{self._url}/{'keep' if keep else 'drop'}/{next(self._numbers)}/', 'key', 'secret')"
         return place, self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place} SETTINGS {_AS_COLDHOUSE}")
 
-    def restore(self, place: str) -> Run:
-        """Restore beside the shape's own database."""
-        database = self._stage.new_database()
-        run = self._measured(f"RESTORE DATABASE {self._stage.shape} AS {database} FROM {place}")
-        check_restored(self._stage, database)
-        return run
-
-    def _measured(self, statement: str) -> Run:
-        os.sync()
-
-        def work() -> None:
-            self._stage.engine.query(statement)
-
-        return measured(work, (Server(NOWHERE, self._process.pid), *self._stage.servers))
+    @property
+    def _servers(self) -> tuple[Server, ...]:
+        return (Server(NOWHERE, self._process.pid), *super()._servers)
 
 
 class Restic:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from coldhouse.beside import Beside
 from coldhouse.clickhouse import sql
-from coldhouse.clickhouse.beside import Beside
 from coldhouse.clickhouse.failures import missing_grant
 from coldhouse.clickhouse.selection import Selection
 from coldhouse.clickhouse.source import Source

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from coldhouse import repository, storage
+from coldhouse.beside import Beside
 from coldhouse.repository import Credential, Repository
 from coldhouse.storage import Storage
 from coldhouse.storage.counted import CountedStorage
@@ -64,29 +64,14 @@ class Opening:
     """
 
     def __init__(self, repo_url: str, credential: Credential, limits: Limits = NO_LIMITS) -> None:
-        self._asked = (repo_url, credential, limits)
-        self._repository: Repository | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._open, name="coldhouse-opening", daemon=True)
-        self._thread.start()
+        self._opening = Beside(lambda: open_at(repo_url, credential, limits), "coldhouse-opening")
 
     def __enter__(self) -> Repository:
         """The open repository. Raises what open_at raises."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._repository is not None  # noqa: S101 - the thread ends with one or the other
-        return self._repository
+        return self._opening.result()
 
     def __exit__(self, *_: object) -> None:
-        if self._repository is not None:
-            self._repository.close()
-
-    def _open(self) -> None:
-        try:
-            self._repository = open_at(*self._asked)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the repository is asked for
-            self._error = error
+        self._opening.result().close()
 
 
 def read_credential(kind: str, text: str, origin: str) -> Credential:

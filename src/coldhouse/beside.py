@@ -1,4 +1,4 @@
-"""Something that is asked while the caller asks something else."""
+"""Something that is done while the caller does something else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked beside something else: its answer, its error, and nobody who waits for it in vain."""
+"""What is done beside something else: its answer, its error, and nobody who waits for it in vain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from coldhouse.clickhouse.beside import Beside
+from coldhouse.beside import Beside
 
 
 def test_the_answer_is_there_when_it_is_asked_for() -> None:
@@ -33,7 +33,7 @@ def test_an_error_is_raised_where_the_answer_is_asked_for() -> None:
 
 def test_the_process_ends_without_it() -> None:
     script = (
-        "import threading; from coldhouse.clickhouse.beside import Beside; "
+        "import threading; from coldhouse.beside import Beside; "
         "Beside(threading.Event().wait, 'work'); raise KeyboardInterrupt"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
