@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from mmap import mmap
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from coldhouse.errors import ObjectExists, ObjectMissing, StorageError, StorageFull, StorageRefused
 from coldhouse.model import Buffer
 from coldhouse.storage import Storage, names_of
-from coldhouse.storage.local import LocalStorage, SystemCalls
+from coldhouse.storage.local import LocalStorage
+from coldhouse.storage.system_calls import BLOCK, LARGE, SystemCalls
 from tests.storage.contract import StorageContract
 
 
@@ -225,6 +228,84 @@ def test_sync_has_nothing_to_do_twice(root: Path) -> None:
     storage.delete(["a"])
     storage.sync()
     assert recorder.folders() == {root.stat().st_ino}
+
+
+class NoDirectWrites(Recorder):
+    """A file system that refuses the flag or, after so many (``after``), a write past its cache; or nothing."""
+
+    def __init__(self, refuses: str, after: int = 0) -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.after = after
+        self.past_cache = 0
+        self._on = False
+
+    def pass_cache(self, file: int, on: bool) -> None:
+        if on and self.refuses == "flag":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._on = on
+        super().pass_cache(file, on)
+
+    def write(self, file: int, data: Buffer) -> int:
+        if self._on:
+            if self.refuses == "write" and self.past_cache >= self.after:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            self.past_cache += 1
+            return super().write(file, memoryview(data)[: len(data) // 2 // BLOCK * BLOCK or BLOCK])
+        return super().write(file, data)
+
+
+def in_memory(data: bytes, shift: int = 0) -> memoryview:
+    """The data in memory that begins ``shift`` bytes after the beginning of a page."""
+    memory = mmap(-1, len(data) + shift)
+    memory[shift:] = data
+    return memoryview(memory)[shift:]
+
+
+@pytest.mark.parametrize("size", [LARGE - 1, LARGE, LARGE + 1, LARGE + BLOCK - 1, LARGE + BLOCK, 3 * LARGE + 17])
+@pytest.mark.parametrize("shift", [0, 1, 512], ids=lambda shift: f"{shift} bytes after a page begins")
+def test_a_large_object_is_what_was_written_wherever_it_lay(storage: LocalStorage, size: int, shift: int) -> None:
+    data = os.urandom(size)
+    storage.create("packs/00/one", in_memory(data, shift))
+    storage.put("notes/one", in_memory(data, shift))
+    assert storage.get("packs/00/one") == storage.get("notes/one") == data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has O_DIRECT")
+def test_a_large_object_goes_past_the_cache_and_a_small_one_does_not(root: Path) -> None:
+    calls = NoDirectWrites(refuses="nothing")
+    storage = LocalStorage(root, calls=calls)
+    storage.create("small", in_memory(bytes(LARGE - 1)))
+    assert calls.past_cache == 0
+    storage.create("large", in_memory(bytes(LARGE + 1)))
+    assert calls.past_cache > 0
+    assert calls.of(root / "large")[-3:] == ["write", "data", "named"]
+
+
+@pytest.mark.parametrize("calls", [NoDirectWrites("flag"), NoDirectWrites("write"), NoDirectWrites("write", after=2)])
+def test_where_nothing_can_go_past_the_cache_it_goes_through_it(root: Path, calls: NoDirectWrites) -> None:
+    data = os.urandom(LARGE + BLOCK + 7)
+    storage = LocalStorage(root, calls=calls)
+    storage.create("large", in_memory(data))
+    assert storage.get("large") == data
+    assert calls.past_cache == (calls.after if calls.refuses == "write" else 0)
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no file system in memory here")
+def test_a_file_system_in_memory_takes_large_objects(tmp_path: Path) -> None:
+    data = os.urandom(2 * LARGE + 1)
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        storage = LocalStorage(Path(folder) / "repository")
+        storage.create("large", in_memory(data))
+        assert storage.get("large") == data
+        storage.close()
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_large_object_leaves_nothing_behind(root: Path) -> None:
+    storage = LocalStorage(root, calls=Failing("write", errno.ENOSPC))
+    with pytest.raises(StorageFull):
+        storage.create("packs/one", in_memory(os.urandom(3 * LARGE + 1)))
+    assert everything_below(root) == ["packs"]
 
 
 class Failing(SystemCalls):

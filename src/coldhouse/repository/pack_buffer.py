@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 import zstandard
 
@@ -68,13 +69,18 @@ def buffer_size(slots: int) -> int:
     return HEADER_SIZE + slots * SLOT_SIZE + directory + table_size(slots) + FOOTER_SIZE
 
 
+def own_memory(size: int) -> mmap:
+    """So many bytes that begin on a page of the memory, from where a disk can take them without a copy."""
+    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+
+
 class PackBuffer:
     """One pack being filled; ``memory`` is of ``buffer_size(slots)`` bytes and belongs to it until the pack is stored.
 
     Slots may be sealed by several threads at once, each slot once; :meth:`finish` comes after all of them.
     """
 
-    def __init__(self, memory: bytearray, slots: int, ring: Keyring, codec: FrameCodec) -> None:
+    def __init__(self, memory: mmap, slots: int, ring: Keyring, codec: FrameCodec) -> None:
         self.id = names.new_object_id()
         self.name = names.pack(self.id)
         self.memory = memory

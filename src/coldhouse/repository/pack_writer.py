@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 from coldhouse.errors import ColdhouseError
 from coldhouse.model import Buffer, PackRef
 from coldhouse.repository.crypto import Keyring
 from coldhouse.repository.file_stream import FileStream, Hold, OpenPack, Shared
-from coldhouse.repository.pack_buffer import FrameCodec, PackBuffer, buffer_size
+from coldhouse.repository.pack_buffer import FrameCodec, PackBuffer, buffer_size, own_memory
 from coldhouse.repository.pack_format import FRAME_SIZE, MAX_RUNS, VERIFIED
 from coldhouse.storage.base import Storage
 
@@ -73,7 +74,7 @@ class PackWriter:
         self._shared: Shared | None = None
         self._draining: set[OpenPack] = set()
         self._pending: set[OpenPack] = set()
-        self._free: list[bytearray] = []
+        self._free: list[mmap] = []
         self._allocated = 0
         self._frames: list[bytearray] = []  # plaintext buffers of shared frames, to be used again
         self._stored: dict[bytes, PackRef] = {}
@@ -262,7 +263,7 @@ class PackWriter:
         if self._free:
             memory = self._free.pop()
         else:
-            memory = bytearray(buffer_size(slots))
+            memory = own_memory(buffer_size(slots))
             self._allocated += 1
         return PackBuffer(memory, slots, self._ring, self._codec)
 

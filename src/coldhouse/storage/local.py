@@ -14,7 +14,6 @@ import errno
 import os
 import secrets
 import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from coldhouse.storage.base import Storage, StoredObject
 from coldhouse.storage.folder_walk import FOLDER, walk
 from coldhouse.storage.names import check_name, check_prefix
 from coldhouse.storage.os_errors import storage_error
+from coldhouse.storage.system_calls import SystemCalls, write_all
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not make us wait
 _TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,33 +34,6 @@ _TEMPORARY_START = ".coldhouse~"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)
-
-
-class SystemCalls:
-    """The system calls that durability depends on, in one place: a test can record their order and let them fail."""
-
-    def write(self, file: int, data: Buffer) -> int:
-        """Write some of the bytes; return how many."""
-        return os.write(file, data)
-
-    def sync_data(self, file: int) -> None:
-        """Bring a file's contents to the disk."""
-        if sys.platform == "darwin":  # has no fdatasync
-            os.fsync(file)
-        else:
-            os.fdatasync(file)
-
-    def sync_folder(self, folder: int) -> None:
-        """Bring a folder's entries to the disk."""
-        os.fsync(folder)
-
-    def link(self, old: str, new: str, folder: int) -> None:
-        """Give a file of an open folder a second name, unless that is taken."""
-        os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-
-    def rename(self, old: str, new: str, folder: int) -> None:
-        """Rename a file of an open folder, replacing what has the new name."""
-        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 class LocalStorage(Storage):
@@ -266,9 +239,7 @@ class LocalStorage(Storage):
         file = os.open(temporary, _TEMPORARY, 0o600, dir_fd=folder)
         try:
             os.fchmod(file, 0o600)  # whatever the umask is
-            rest = memoryview(data).cast("B")
-            while rest:
-                rest = rest[self._calls.write(file, rest) :]
+            write_all(self._calls, file, data)
             self._calls.sync_data(file)
         except BaseException:
             with suppress(OSError):
