@@ -122,6 +122,8 @@ class StorageContract:
         for offset, length in ((0, len(data)), (1, len(data) - 2), (4 << 20, 1000), (7, 0)):
             pieces = [bytes(piece) for piece in storage.read_through("packs/large", offset, length)]
             assert b"".join(pieces) == data[offset : offset + length]
+        pieces = [bytes(piece) for piece in storage.read_through("packs/large", 3, 4 << 20, piece=300_001)]
+        assert b"".join(pieces) == data[3 : 3 + (4 << 20)]
         with pytest.raises(Corruption):
             list(storage.read_through("packs/large", 5, len(data)))
         with pytest.raises(ObjectMissing):

@@ -11,6 +11,7 @@ import pytest
 from coldhouse.errors import ObjectExists, ObjectMissing
 from coldhouse.model import Buffer
 from coldhouse.storage import Storage
+from coldhouse.storage.base import PIECE
 from coldhouse.storage.counted import CountedStorage, Requests, requests_of
 from coldhouse.storage.local import LocalStorage
 from tests.storage.contract import StorageContract
@@ -41,7 +42,7 @@ def test_a_long_read_is_left_to_the_store_and_is_one_request() -> None:
     """The default asks in pieces of 2 MiB; a bucket has one answer for all of it, and must be asked for that."""
 
     class Streaming(MemoryStorage):
-        def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+        def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
             yield memoryview(self.objects[name])[offset : offset + length]
 
     inner = Streaming()

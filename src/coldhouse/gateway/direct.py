@@ -15,6 +15,8 @@ from coldhouse.model import Buffer
 
 #: Milliseconds after which a thread that waits for a slow client looks whether the connection was cut.
 LOOK_UP = 200
+#: Views that one call of the system takes (IOV_MAX).
+_MOST_VIEWS = 1024
 #: Milliseconds without any progress after which a slow client is left to the event loop, where it keeps no thread.
 PATIENCE = 1000
 
@@ -66,7 +68,7 @@ class DirectWriter:
         self._descriptor = os.dup(descriptor)
         self._closing = closing
 
-    def write(self, data: memoryview) -> memoryview:
+    def write(self, data: list[memoryview]) -> list[memoryview]:
         """Write as much as the other side takes, and return what is left when it took nothing for a while.
 
         Raises Gone.
@@ -76,7 +78,7 @@ class DirectWriter:
             if self._closing():
                 raise Gone
             try:
-                data = data[os.write(self._descriptor, data) :]
+                data = _after(data, os.writev(self._descriptor, data[:_MOST_VIEWS]))
                 waited = 0
             except BlockingIOError:
                 waited += 0 if _ready(self._descriptor, select.POLLOUT) else LOOK_UP
@@ -87,6 +89,15 @@ class DirectWriter:
     def close(self) -> None:
         """Let go of the descriptor; the connection itself stays."""
         os.close(self._descriptor)
+
+
+def _after(data: list[memoryview], count: int) -> list[memoryview]:
+    """What follows so many bytes."""
+    for number, view in enumerate(data):
+        if count < len(view):
+            return [view[count:], *data[number + 1 :]]
+        count -= len(view)
+    return []
 
 
 def _ready(descriptor: int, event: int) -> bool:
@@ -106,13 +117,13 @@ def write_all(
     total = 0
     try:
         for batch in batches:
-            for number, chunk in enumerate(batch):
-                view = memoryview(chunk).cast("B")
-                left = writer.write(view)
-                total += len(view) - len(left)
-                sent(len(view) - len(left))
-                if left:
-                    return total, [left, *batch[number + 1 :]]
+            views = [memoryview(chunk).cast("B") for chunk in batch if chunk]
+            left = writer.write(views)
+            written = sum(map(len, views)) - sum(map(len, left))
+            total += written
+            sent(written)
+            if left:
+                return total, list(left)
     finally:
         writer.close()
     return total, []

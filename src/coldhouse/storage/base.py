@@ -43,13 +43,15 @@ class Storage(ABC):
     def get_range(self, name: str, offset: int, length: int) -> Buffer:
         """Return exactly ``length`` bytes from ``offset``. Raises ObjectMissing, or Corruption if it is shorter."""
 
-    def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+    def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
         """Yield ``length`` bytes from ``offset`` in pieces of any size, for who reads much from beginning to end.
+
+        ``piece`` is the size of pieces that would be best, in bytes; a store may have reasons for another.
 
         Raises ObjectMissing, or Corruption if the object is shorter, perhaps after some pieces.
         """
-        for at in range(offset, offset + length, PIECE):
-            yield self.get_range(name, at, min(PIECE, offset + length - at))
+        for at in range(offset, offset + length, piece):
+            yield self.get_range(name, at, min(piece, offset + length - at))
 
     @abstractmethod
     def size(self, name: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from coldhouse.model import Buffer
-from coldhouse.storage.base import Storage, StoredObject
+from coldhouse.storage.base import PIECE, Storage, StoredObject
 
 #: Names in one answer to LIST, and in one DELETE.
 PAGE = 1000
@@ -94,12 +94,12 @@ class CountedStorage(Storage):
         self._count(Requests(downloaded=length))
         return found
 
-    def read_through(self, name: str, offset: int, length: int) -> Iterator[Buffer]:
+    def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
         """Yield ``length`` bytes from ``offset`` as the inner store does best. Raises ObjectMissing, Corruption."""
         self._count(Requests(get=1))
-        for piece in self._inner.read_through(name, offset, length):
-            self._count(Requests(downloaded=memoryview(piece).nbytes))
-            yield piece
+        for part in self._inner.read_through(name, offset, length, piece=piece):
+            self._count(Requests(downloaded=memoryview(part).nbytes))
+            yield part
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError, StorageRefused
 from coldhouse.model import Buffer
-from coldhouse.storage.base import Storage, StoredObject
+from coldhouse.storage.base import PIECE, Storage, StoredObject
 from coldhouse.storage.folder_walk import FOLDER, walk
 from coldhouse.storage.names import check_name, check_prefix
 from coldhouse.storage.os_errors import storage_error
@@ -65,16 +65,14 @@ class LocalStorage(Storage):
         """Return exactly ``length`` bytes from ``offset``. Raises ObjectMissing, or Corruption if it is shorter."""
         if offset < 0 or length < 0:
             raise ValueError("offset and length of a range cannot be negative")
-        with self._object(name) as (file, size):
-            # A length that was read from damaged bytes must not become an allocation of that size.
-            whole = offset + length <= size
-            found = _read(file, offset, length) if whole else b""
-        if not whole or len(found) != length:
-            raise Corruption(
-                f"{name} is truncated: it has {size} bytes, and bytes {offset} to {offset + length} are needed.",
-                object_name=name,
-            )
-        return found
+        with self._object(name) as opened:
+            return self._range(name, opened, offset, length)
+
+    def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
+        """Yield ``length`` bytes from ``offset`` in pieces of this size. Raises ObjectMissing, Corruption."""
+        with self._object(name) as opened:
+            for at in range(offset, offset + length, piece):
+                yield self._range(name, opened, at, min(piece, offset + length - at))
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""
@@ -199,6 +197,17 @@ class LocalStorage(Storage):
             return False
         except OSError as error:
             raise self._error(error, "delete", os.path.relpath(os.path.join(folder, name), self._path)) from error
+
+    def _range(self, name: str, opened: tuple[int, int], offset: int, length: int) -> Buffer:
+        file, size = opened
+        # A length that was read from damaged bytes must not become an allocation of that size.
+        found = _read(file, offset, length) if offset + length <= size else None
+        if found is None or len(found) != length:
+            raise Corruption(
+                f"{name} is truncated: it has {size} bytes, and bytes {offset} to {offset + length} are needed.",
+                object_name=name,
+            )
+        return found
 
     @contextmanager
     def _object(self, name: str) -> Iterator[tuple[int, int]]:
