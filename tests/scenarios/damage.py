@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coldhouse.repository import frames_of, pack_name
-from coldhouse.repository.pack_reader import open_pack
+from coldhouse.repository.opened_pack import open_pack
 from tests.scenarios.world import World
 
 

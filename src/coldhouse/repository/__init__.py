@@ -32,9 +32,10 @@ from coldhouse.repository.names import manifest as manifest_name
 from coldhouse.repository.names import pack as pack_name
 from coldhouse.repository.names import quarantined as quarantined_name
 from coldhouse.repository.names import snapshot as snapshot_name
+from coldhouse.repository.opened_pack import DamagedFrames
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
-from coldhouse.repository.pack_reader import DamagedFrames, PackReader, frames_of
+from coldhouse.repository.pack_reader import PackReader, frames_of
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page, PageMatch, digest_of_states, match_pages
 from coldhouse.repository.page_encoding import PagePart

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from coldhouse.model import Buffer, ManifestRef
 from coldhouse.repository import names
 from coldhouse.repository.crypto import MIB, Keyring, Kind, content_digest, damaged, seal, unseal
+from coldhouse.repository.opened_pack import fetch
 from coldhouse.repository.own_state import OwnState
-from coldhouse.repository.pack_reader import fetch
 from coldhouse.storage.base import Storage
 
 if TYPE_CHECKING:

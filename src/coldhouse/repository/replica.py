@@ -13,8 +13,8 @@ from coldhouse.errors import NoRepository, ObjectExists, ObjectMissing, Reposito
 from coldhouse.model import Buffer, ManifestRef, PackRef, Snapshot
 from coldhouse.repository import keys, names
 from coldhouse.repository.crypto import HEADER_SIZE, MIB, Kind, content_digest, damaged, unseal
+from coldhouse.repository.opened_pack import fetch, opened_pack
 from coldhouse.repository.pack_format import FOOTER_SIZE, MAX_FRAMES, open_directory, open_frame
-from coldhouse.repository.pack_reader import fetch, opened_pack
 from coldhouse.repository.repository import Repository
 from coldhouse.storage.base import Storage
 

@@ -23,15 +23,13 @@ from coldhouse.repository.draft import SnapshotDraft, read_page
 from coldhouse.repository.intents import Intent
 from coldhouse.repository.keys import KdfCost
 from coldhouse.repository.manifests import read_manifest
+from coldhouse.repository.opened_pack import check_pack, open_pack, read_directory
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
 from coldhouse.repository.pack_reader import (
     CACHE_BYTES,
     FETCH_BYTES,
     PackReader,
-    check_pack,
-    open_pack,
-    read_directory,
 )
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page

@@ -20,7 +20,8 @@ from coldhouse.repository.crypto import Kind, seal
 from coldhouse.repository.intents import Intent
 from coldhouse.repository.marking import Marks, PageWalk, read_root_object, reading_ahead
 from coldhouse.repository.needs import Needs
-from coldhouse.repository.pack_reader import PackReader, open_pack
+from coldhouse.repository.opened_pack import open_pack
+from coldhouse.repository.pack_reader import PackReader
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.relocation import Relocation, Wanted
 from coldhouse.repository.repository import Repository
