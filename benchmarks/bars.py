@@ -15,6 +15,8 @@ LIBRARY = "coldhouse library"
 START = "coldhouse show"
 #: ClickHouse's own part of it, with a store that does nothing.
 NOWHERE = "to nowhere"
+#: The same with a store that encrypts and stores, and does nothing else.
+SEALED = "sealed only"
 MIB = 1 << 20
 
 
@@ -59,21 +61,28 @@ class Bar:
         return f"at most {self.limit:.0f} MB"
 
 
+_LEAST = {
+    NOWHERE: "ClickHouse with a store that does nothing",
+    SEALED: "ClickHouse with a store that only encrypts and stores",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What is left if a gateway cost nothing, in seconds: ``start`` of the command, and then what the others need.
+    """What is left of what Coldhouse does, in seconds: ``start`` of the command, and then ``least`` of the work.
 
-    ``others`` is what they used of the processors, spread over all cores, or what ClickHouse takes with a store that
-    does nothing, if that is longer and was measured.
+    ``least`` is what the others used of the processors, spread over all cores, or what ClickHouse took with a store
+    that does less than Coldhouse, if that is longer and was measured: ``kind`` says which, in words.
     """
 
     start: float
-    others: float
+    least: float
+    kind: str = "what is not Coldhouse's own"
 
     @property
     def seconds(self) -> float:
         """All of it."""
-        return self.start + self.others
+        return self.start + self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +181,13 @@ def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> F
     if not cores:
         return None
     start = by_name.get((bar.work, START)) if bar.ours != LIBRARY else None
-    nowhere = by_name.get((bar.work, NOWHERE))
+    begin = start.spread("seconds").middle if start else 0.0
     used = sum(process.cpu for process in by_name[bar.work, bar.ours].processes() if process.name != COLDHOUSE)
-    alone = nowhere.spread("seconds").middle if nowhere else 0.0
-    return Floor(start.spread("seconds").middle if start else 0.0, max(used / cores, alone))
+    floors = [Floor(begin, used / cores)]
+    for name, kind in _LEAST.items():
+        if (least := by_name.get((bar.work, name))) is not None:
+            floors.append(Floor(begin, least.spread("seconds").middle, kind))
+    return max(floors, key=lambda floor: floor.seconds)
 
 
 def works_of(bars: Sequence[Bar]) -> frozenset[str]:

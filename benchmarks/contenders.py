@@ -129,18 +129,25 @@ class Native(_Statements):
         return place, _with(run, self._stage.written(place))
 
 
-class Nowhere(_Statements):
-    """BACKUP and RESTORE as Coldhouse asks for them, with a store that does nothing: the limit of any gateway."""
+class Least(_Statements):
+    """BACKUP and RESTORE as Coldhouse asks for them, with a store that does less: a limit of what a gateway can reach.
 
-    def __init__(self, stage: Stage) -> None:
+    ``name`` is ``NOWHERE`` (it does nothing) or ``SEALED`` (it encrypts, and stores where Coldhouse would).
+    """
+
+    def __init__(self, stage: Stage, name: str) -> None:
         """Start the store; it ends with the work."""
         super().__init__(stage)
+        self._name = name
+        self._place = stage.new_place()
         folder = stage.new_folder()
         folder.mkdir()
+        module = ["benchmarks.nowhere"] if name == NOWHERE else ["benchmarks.sealing", self._place]
+        store = {} if stage.store is None else stage.s3.environment
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.nowhere"],
+            [sys.executable, "-m", *module],
             cwd=folder,
-            env={**environment(stage.folder), "PYTHONPATH": str(CHECKOUT)},
+            env={**environment(stage.folder), **store, "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'src'}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -153,11 +160,15 @@ class Nowhere(_Statements):
     def backup(self, *, keep: bool = False) -> tuple[str, Run]:
         """Back the shape up, to be forgotten or to be restored; returns the place as well."""
         place = f"S3('{self._url}/{'keep' if keep else 'drop'}/{next(self._numbers)}/', 'key', 'secret')"
-        return place, self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place} SETTINGS {_AS_COLDHOUSE}")
+        run = self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place} SETTINGS {_AS_COLDHOUSE}")
+        if not keep:
+            # What a folder holds; a bucket goes at the end of the work.
+            shutil.rmtree(Path(self._place) / "packs", ignore_errors=True)
+        return place, run
 
     @property
     def _servers(self) -> tuple[Server, ...]:
-        return (Server(NOWHERE, self._process.pid), *super()._servers)
+        return (Server(self._name, self._process.pid), *super()._servers)
 
 
 class Restic:

@@ -68,9 +68,9 @@ def _why(verdict: Verdict) -> str:
         return ""
     best = f"; {verdict.peer / floor.seconds:.2f} at most, as "
     if not floor.start:
-        return f"{best}what is not Coldhouse's own takes {floor.others:.2f} s"
+        return f"{best}{floor.kind} takes {floor.least:.2f} s"
     start = f"starting and opening the repository takes {floor.start:.2f} s"
-    return f"{best}{start} and what is not Coldhouse's own {floor.others:.2f} s"
+    return f"{best}{start} and {floor.kind} {floor.least:.2f} s"
 
 
 def _spread(spread: Spread) -> str:

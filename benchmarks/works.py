@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bars import LIBRARY, NOWHERE, START
-from benchmarks.contenders import RESTIC_MODES, Coldhouse, Native, Nowhere, Restic, copy, has_restic, interpreter
+from benchmarks.bars import LIBRARY, NOWHERE, SEALED, START
+from benchmarks.contenders import RESTIC_MODES, Coldhouse, Least, Native, Restic, copy, has_restic, interpreter
 from benchmarks.figures import Run
 from benchmarks.many_snapshots import make_in_child
 from benchmarks.shapes import Shape, change_a_partition
@@ -46,7 +46,7 @@ def _backups(stage: Stage) -> Turns:
 
 
 def _wide_folder(stage: Stage) -> Turns:
-    coldhouse, native, restic, nowhere = Coldhouse(stage), Native(stage), Restic(stage), Nowhere(stage)
+    coldhouse, native, restic = Coldhouse(stage), Native(stage), Restic(stage)
     stage.frozen_parts()
     full = coldhouse.new_repository()
     coldhouse.backup(full)
@@ -57,10 +57,19 @@ def _wide_folder(stage: Stage) -> Turns:
         "restic compressed": lambda _: _restic(restic, "restic compressed"),
         "native": lambda _: _native(stage, native),
         "cp": lambda _: copy(stage),
-        NOWHERE: lambda _: nowhere.backup()[1],
         START: lambda _: coldhouse.show(full),
+        **_least_backups(stage),
     }
     return {name: turn for name, turn in turns.items() if has_restic() or not name.startswith("restic")}
+
+
+def _large_backups(stage: Stage) -> Turns:
+    return {**_backups(stage), **_least_backups(stage)}
+
+
+def _least_backups(stage: Stage) -> Turns:
+    nowhere, sealed = Least(stage, NOWHERE), Least(stage, SEALED)
+    return {NOWHERE: lambda _: nowhere.backup()[1], SEALED: lambda _: sealed.backup()[1]}
 
 
 def _restores(stage: Stage) -> Turns:
@@ -76,9 +85,14 @@ def _restores(stage: Stage) -> Turns:
 
 
 def _large_restores(stage: Stage) -> Turns:
-    nowhere = Nowhere(stage)
+    nowhere, sealed = Least(stage, NOWHERE), Least(stage, SEALED)
     there, _ = nowhere.backup(keep=True)
-    return {**_restores(stage), NOWHERE: lambda _: nowhere.restore(there)}
+    sealed_there, _ = sealed.backup(keep=True)
+    return {
+        **_restores(stage),
+        NOWHERE: lambda _: nowhere.restore(there),
+        SEALED: lambda _: sealed.restore(sealed_there),
+    }
 
 
 def _restores_of_files(stage: Stage) -> Turns:
@@ -142,7 +156,7 @@ def _command_line(stage: Stage) -> Turns:
 
 WORKS: tuple[Work, ...] = (
     Work("backup wide folder", Shape.WIDE, _wide_folder),
-    Work("backup wide s3", Shape.WIDE, _backups, store=True),
+    Work("backup wide s3", Shape.WIDE, _large_backups, store=True),
     Work("restore wide s3", Shape.WIDE, _large_restores, store=True),
     Work("restore wide folder", Shape.WIDE, _restores_of_files),
     Work("slow store wide folder", Shape.WIDE, _slow_stores, once=True),

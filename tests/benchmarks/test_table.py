@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bars import BARS, NOWHERE, START, Bar, Floor, Kind, judge
+from benchmarks.bars import BARS, NOWHERE, SEALED, START, Bar, Floor, Kind, judge
 from benchmarks.figures import ProcessUse, Run, Series
 from benchmarks.machine import Machine
 from benchmarks.report import BEGIN, END, Report, write_docs
@@ -96,7 +96,10 @@ def test_a_bar_that_does_not_hold_says_how_far_it_could_go() -> None:
     )
     measured.append(series(NOWHERE, 1.05))
     [verdict] = judge([FASTER], measured, cores=2)
-    assert verdict.floor == Floor(0.2, 1.05)
+    assert verdict.floor == Floor(0.2, 1.05, "ClickHouse with a store that does nothing")
+    measured.append(series(SEALED, 1.3))
+    [row] = verdict_rows(judge([FASTER], measured, cores=2))
+    assert row[-1].endswith("0.20 s and ClickHouse with a store that only encrypts and stores 1.30 s")
     assert verdict_rows(judge([FASTER], measured))[0][-1] == "NO"
 
 
