@@ -3,9 +3,9 @@
 #   make demo       the main job on real data: back up, change, back up, lose, restore
 #   make test       every check and test
 #   make check      the checks alone: ruff, mypy, import-linter
-#   make bench      Coldhouse beside ClickHouse's own commands and restic: about 15 minutes (needs restic)
+#   make bench      Coldhouse beside ClickHouse's own commands and restic: half an hour (needs restic)
 #   make bench-scale  manifests of up to a million parts, without their data: about 20 minutes
-#   make bench-full the same at full size, and the tables of docs/performance.md
+#   make bench-full both, and the tables of docs/performance.md
 #   make format     let ruff rewrite what it can
 #   make test-long  the tests that take minutes
 #   make clean      remove what was set up
@@ -89,7 +89,7 @@ bench: .venv/installed
 	@$(BIN)/python -m benchmarks
 
 bench-full: .venv/installed
-	@$(BIN)/python -m benchmarks --full --write-docs
+	@$(BIN)/python -m benchmarks --write-docs
 	@$(BIN)/python -m benchmarks.scale
 
 bench-scale: .venv/installed

@@ -18,9 +18,6 @@ from benchmarks.shapes import Shape, Sizes
 from benchmarks.works import WORKS
 from tests.support.engine import CHECKOUT
 
-#: `make bench`: the wide shape at a quarter of its size, and fewer repetitions.
-QUICK = Sizes(wide=0.25, small=1.0, tables=1.0)
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run what the arguments ask for; the exit status is 0 if all bars that were measured hold, else 1."""
@@ -48,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _order(given: argparse.Namespace) -> Order:
-    sizes = Sizes() if given.full else QUICK
+    sizes = Sizes()
     for each in given.size:
         shape, _, share = each.partition("=")
         sizes = replace(sizes, **{Shape(shape).value: float(share)})
@@ -61,12 +58,13 @@ def _order(given: argparse.Namespace) -> Order:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Coldhouse beside its peers.")
-    parser.add_argument("--full", action="store_true", help="full sizes (wide: about 2 GB instead of 0.5 GB)")
     parser.add_argument("--rows", type=_words, default=[], help="only these rows or works, by key (see --list)")
     parser.add_argument("--shape", action="append", default=[], choices=[*Shape], help="only works of this shape")
     parser.add_argument("--only", type=_words, default=[], help="only these contenders: coldhouse,native,restic,...")
     parser.add_argument("--repeat", type=int, default=0, help="rounds of each work; default 5")
-    parser.add_argument("--size", action="append", default=[], metavar="SHAPE=SHARE", help="e.g. wide=0.1; 1 is full")
+    parser.add_argument(
+        "--size", action="append", default=[], metavar="SHAPE=SHARE", help="less data, e.g. wide=0.25 for 0.5 GB"
+    )
     parser.add_argument("--work", default=str(CHECKOUT / ".bench"), help="folder for data and places")
     parser.add_argument("--keep", action="store_true", help="keep the data of the shapes for the next time")
     parser.add_argument("--json", default=str(CHECKOUT / "benchmarks/results/last.json"), help="where all figures go")

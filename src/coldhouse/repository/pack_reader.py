@@ -326,6 +326,7 @@ def _regrouped(pieces: Iterator[Buffer], sizes: Iterable[int], name: str) -> Ite
     """Pieces of any size as blocks of these sizes, copied only where a block spans pieces. Raises Corruption."""
     piece = memoryview(b"")
     for size in sizes:
+        piece = piece or memoryview(next(pieces, b""))
         if size <= len(piece):
             yield piece[:size]
             piece = piece[size:]
