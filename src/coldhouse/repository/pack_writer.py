@@ -34,8 +34,9 @@ from coldhouse.storage.base import Storage
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-#: Frames that a stream reserves at a time, so that a large file lies in runs of 4 MiB.
-_RESERVE = 16
+#: Frames that a stream reserves at a time, so that a large file lies in runs of 8 MiB: a quarter of a pack, because the
+#: gateway reads four large bodies at a time. Each run is one request of a restore.
+_RESERVE = 32
 #: A small file is split over two shared frames only where more than this would be left unused.
 _WORTH_SPLITTING = FRAME_SIZE // 8
 
