@@ -61,23 +61,22 @@ class Bar:
         return f"at most {self.limit:.0f} MB"
 
 
-_LEAST = {
-    NOWHERE: "ClickHouse with a store that does nothing",
-    SEALED: "ClickHouse with a store that only encrypts and stores",
-}
+OTHERS = "what is not Coldhouse's own"
+_SEALING = f"{OTHERS}, with a gateway that only encrypts and stores,"
+_NOTHING = "ClickHouse with a store that does nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What is left of what Coldhouse does, in seconds: ``start`` of the command, and then ``least`` of the work.
+    """What nobody can do without, in seconds: ``start`` of the command, and then ``least``; ``kind`` says what that is.
 
-    ``least`` is what the others used of the processors, spread over all cores, or what ClickHouse took with a store
-    that does less than Coldhouse, if that is longer and was measured: ``kind`` says which, in words.
+    It is what the others used of the processors, spread over all cores; with what a gateway needs that only encrypts
+    and stores, if one was measured; or what ClickHouse takes with a store that does nothing, if that is longer.
     """
 
     start: float
     least: float
-    kind: str = "what is not Coldhouse's own"
+    kind: str = OTHERS
 
     @property
     def seconds(self) -> float:
@@ -184,9 +183,11 @@ def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> F
     begin = start.spread("seconds").middle if start else 0.0
     used = sum(process.cpu for process in by_name[bar.work, bar.ours].processes() if process.name != COLDHOUSE)
     floors = [Floor(begin, used / cores)]
-    for name, kind in _LEAST.items():
-        if (least := by_name.get((bar.work, name))) is not None:
-            floors.append(Floor(begin, least.spread("seconds").middle, kind))
+    if (sealed := by_name.get((bar.work, SEALED))) is not None:
+        own = sum(process.cpu for process in sealed.processes() if process.name == SEALED)
+        floors.append(Floor(begin, (used + own) / cores, _SEALING))
+    if (nowhere := by_name.get((bar.work, NOWHERE))) is not None:
+        floors.append(Floor(begin, nowhere.spread("seconds").middle, _NOTHING))
     return max(floors, key=lambda floor: floor.seconds)
 
 

@@ -97,9 +97,9 @@ def test_a_bar_that_does_not_hold_says_how_far_it_could_go() -> None:
     measured.append(series(NOWHERE, 1.05))
     [verdict] = judge([FASTER], measured, cores=2)
     assert verdict.floor == Floor(0.2, 1.05, "ClickHouse with a store that does nothing")
-    measured.append(series(SEALED, 1.3))
+    measured.append(Series("work", SEALED, [Run(9.0, (ProcessUse(SEALED, 0.9), ProcessUse("clickhouse", 7.0)))]))
     [row] = verdict_rows(judge([FASTER], measured, cores=2))
-    assert row[-1].endswith("0.20 s and ClickHouse with a store that only encrypts and stores 1.30 s")
+    assert row[-1].endswith("and what is not Coldhouse's own, with a gateway that only encrypts and stores, 1.25 s")
     assert verdict_rows(judge([FASTER], measured))[0][-1] == "NO"
 
 
