@@ -3,7 +3,7 @@
 #   make demo       the main job on real data: back up, change, back up, lose, restore
 #   make test       every check and test
 #   make check      the checks alone: ruff, mypy, import-linter
-#   make bench      Coldhouse beside ClickHouse's own commands and restic: half an hour (needs restic)
+#   make bench      Coldhouse beside ClickHouse's own commands and restic: 20 to 40 minutes (needs restic)
 #   make bench-scale  manifests of up to a million parts, without their data: about 20 minutes
 #   make bench-full both, and the tables of docs/performance.md
 #   make format     let ruff rewrite what it can

@@ -63,6 +63,7 @@ class Bar:
 
 OTHERS = "what is not Coldhouse's own"
 _SEALING = f"{OTHERS}, with a gateway that only encrypts and stores,"
+_SEALED = "ClickHouse with a gateway that only encrypts and stores"
 _NOTHING = "ClickHouse with a store that does nothing"
 
 
@@ -70,8 +71,9 @@ _NOTHING = "ClickHouse with a store that does nothing"
 class Floor:
     """What nobody can do without, in seconds: ``start`` of the command, and then ``least``; ``kind`` says what that is.
 
-    It is what the others used of the processors, spread over all cores; with what a gateway needs that only encrypts
-    and stores, if one was measured; or what ClickHouse takes with a store that does nothing, if that is longer.
+    It is the longest of what was measured of these: what the others used of the processors, spread over all cores, with
+    what a gateway needs that only encrypts and stores; what ClickHouse takes with a store that does nothing; what it
+    takes with that gateway, unless Coldhouse was faster (that one stores in the threads that receive).
     """
 
     start: float
@@ -186,6 +188,8 @@ def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> F
     if (sealed := by_name.get((bar.work, SEALED))) is not None:
         own = sum(process.cpu for process in sealed.processes() if process.name == SEALED)
         floors.append(Floor(begin, (used + own) / cores, _SEALING))
+        if (seconds := sealed.spread("seconds").middle) < by_name[bar.work, bar.ours].spread("seconds").middle:
+            floors.append(Floor(begin, seconds, _SEALED))
     if (nowhere := by_name.get((bar.work, NOWHERE))) is not None:
         floors.append(Floor(begin, nowhere.spread("seconds").middle, _NOTHING))
     return max(floors, key=lambda floor: floor.seconds)
