@@ -174,6 +174,12 @@ class TestAtOnce:
             assert bytes(read.result()) == b"bc"
             written.result()
 
+    def test_a_long_read_asks_for_2_mib_at_a_time_whatever_pieces_are_wanted(self) -> None:
+        store = MemoryStorage()
+        store.objects["a"] = bytes(5 * MIB)
+        pieces = list(ThrottledStorage(store, downloads=1).read_through("a", 0, 5 * MIB, piece=9))
+        assert [len(piece) for piece in pieces] == [2 * MIB, 2 * MIB, MIB]
+
     def test_a_place_is_given_back_when_the_store_fails(self) -> None:
         bounded = ThrottledStorage(MemoryStorage(), uploads=1, downloads=1)
         for _ in range(3):

@@ -46,12 +46,14 @@ class Storage(ABC):
     def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
         """Yield ``length`` bytes from ``offset`` in pieces of any size, for who reads much from beginning to end.
 
-        ``piece`` is the size of pieces that would be best, in bytes; a store may have reasons for another.
+        ``piece`` is the size of pieces that would be best, in bytes. A store to which each piece is a request, as here,
+        gives larger ones.
 
         Raises ObjectMissing, or Corruption if the object is shorter, perhaps after some pieces.
         """
-        for at in range(offset, offset + length, piece):
-            yield self.get_range(name, at, min(piece, offset + length - at))
+        step = max(piece, PIECE)
+        for at in range(offset, offset + length, step):
+            yield self.get_range(name, at, min(step, offset + length - at))
 
     @abstractmethod
     def size(self, name: str) -> int:
