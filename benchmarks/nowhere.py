@@ -120,17 +120,12 @@ class Connection:
 
     def _pass(self, size: int, descriptor: int = -1) -> None:
         """Take a body from the socket, and write it where there is a file for it."""
-        first, self._begun = self._begun[:size], self._begun[size:]
-        if descriptor >= 0:
-            os.write(descriptor, first)
-        left = size - len(first)
-        while left:
-            came = self._peer.recv_into(self._buffer[: min(left, _BUFFER)])
-            if not came:
-                return
+        while size:
+            view = self._buffer[: min(size, _BUFFER)]
+            self.fill(view)
             if descriptor >= 0:
-                os.write(descriptor, self._buffer[:came])
-            left -= came
+                os.write(descriptor, view)
+            size -= len(view)
 
     def give(self, method: bytes, path: bytes, span: bytes) -> None:
         """Answer HEAD or GET."""

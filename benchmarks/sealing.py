@@ -12,17 +12,19 @@ import sys
 import threading
 from dataclasses import dataclass
 from itertools import count
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.nowhere import LARGEST_KEPT, Connection, Store, serve
+from coldhouse.repository.crypto import TAG_SIZE
+from coldhouse.repository.pack_buffer import own_memory
+from coldhouse.repository.pack_format import FRAME_SIZE, SLOT_SIZE
+from coldhouse.repository.pack_reader import regrouped
+from coldhouse.repository.pack_writer import PackSettings
 from coldhouse.storage import Storage, open_storage
 
-FRAME, TAG = 256 << 10, 16
-SEALED_FRAME = FRAME + TAG
-_FRAMES = 128
+_FRAMES = PackSettings().frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,17 @@ class Sealer:
 
     def take(self, path: bytes, size: int, connection: Connection) -> None:
         """Store a body."""
-        plain = memoryview(bytearray(FRAME))
-        sealed = memoryview(mmap(-1, _FRAMES * SEALED_FRAME, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        plain = memoryview(bytearray(FRAME_SIZE))
+        sealed = memoryview(own_memory(_FRAMES * SLOT_SIZE))
         numbers, left = list[int](), size
         while left:
             with self._lock:
                 number = next(self._numbers)
             end = frame = 0
             while left and frame < _FRAMES:
-                view = plain[: min(FRAME, left)]
+                view = plain[: min(FRAME_SIZE, left)]
                 connection.fill(view)
-                piece = sealed[end : end + len(view) + TAG]
+                piece = sealed[end : end + len(view) + TAG_SIZE]
                 self._cipher.encrypt_into(_nonce(number, frame), view, None, piece)
                 left, end, frame = left - len(view), end + len(piece), frame + 1
             self._storage.create(_name(number), sealed[:end])
@@ -71,7 +73,7 @@ class Sealer:
 
     def send(self, body: Sealed, first: int, end: int, connection: Connection) -> None:
         """Send a range of a body."""
-        of_object = _FRAMES * FRAME
+        of_object = _FRAMES * FRAME_SIZE
         for at, number in enumerate(body.objects):
             begin, stop = max(first, at * of_object), min(end, (at + 1) * of_object)
             if begin < stop:
@@ -79,18 +81,14 @@ class Sealer:
                 self._send(number, size, (begin - at * of_object, stop - at * of_object), connection)
 
     def _send(self, number: int, size: int, span: tuple[int, int], connection: Connection) -> None:
-        frames = range(span[0] // FRAME, (span[1] + FRAME - 1) // FRAME)
-        begin, end = frames.start * SEALED_FRAME, _sealed_size(min(frames.stop * FRAME, size))
-        pieces = self._storage.read_through(_name(number), begin, end - begin, piece=2 * SEALED_FRAME)
-        held = memoryview(b"")
-        for frame in frames:
-            length = min(FRAME, size - frame * FRAME) + TAG
-            while len(held) < length:
-                more = next(pieces)
-                held = memoryview(b"".join((held, more))) if held else memoryview(more)
-            plain = memoryview(self._cipher.decrypt(_nonce(number, frame), held[:length], None))
-            held = held[length:]
-            connection.send(plain[max(0, span[0] - frame * FRAME) : span[1] - frame * FRAME])
+        frames = range(span[0] // FRAME_SIZE, -(-span[1] // FRAME_SIZE))
+        lengths = [min(FRAME_SIZE, size - frame * FRAME_SIZE) + TAG_SIZE for frame in frames]
+        name = _name(number)
+        pieces = self._storage.read_through(name, frames.start * SLOT_SIZE, sum(lengths), piece=2 * SLOT_SIZE)
+        for frame, sealed in zip(frames, regrouped(pieces, lengths, name), strict=True):
+            plain = memoryview(self._cipher.decrypt(_nonce(number, frame), sealed, None))
+            at = frame * FRAME_SIZE
+            connection.send(plain[max(0, span[0] - at) : span[1] - at])
 
 
 class SealingConnection(Connection):
@@ -116,10 +114,6 @@ class SealingConnection(Connection):
         first, end = self.begin(body.size, span)
         if method == b"GET":
             self._sealer.send(body, first, end, self)
-
-
-def _sealed_size(size: int) -> int:
-    return size + -(-size // FRAME) * TAG
 
 
 def _nonce(number: int, frame: int) -> bytes:

@@ -150,7 +150,7 @@ class PackReader:
             self.requests += 1
         try:
             pieces = self._storage.read_through(opened.name, begin, end - begin, piece=_SWEEP_PIECE)
-            yield from _regrouped(self._counted(pieces), (starts[at + 1] - starts[at] for at in indexes), opened.name)
+            yield from regrouped(self._counted(pieces), (starts[at + 1] - starts[at] for at in indexes), opened.name)
         except ObjectMissing as error:
             raise missing(opened.name) from error
 
@@ -322,7 +322,7 @@ def _cut(block: bytes, begin: int, end: int, pack: bytes, frame: int) -> memoryv
     return memoryview(block)[begin:end]
 
 
-def _regrouped(pieces: Iterator[Buffer], sizes: Iterable[int], name: str) -> Iterator[memoryview]:
+def regrouped(pieces: Iterator[Buffer], sizes: Iterable[int], name: str) -> Iterator[memoryview]:
     """Pieces of any size as blocks of these sizes, copied only where a block spans pieces. Raises Corruption."""
     piece = memoryview(b"")
     for size in sizes:
