@@ -61,9 +61,8 @@ class Bar:
         return f"at most {self.limit:.0f} MB"
 
 
-OTHERS = "what is not Coldhouse's own"
-_SEALING = f"{OTHERS}, with a gateway that only encrypts and stores,"
-_SEALED = "ClickHouse with a gateway that only encrypts and stores"
+_OTHERS = "what is not Coldhouse's own"
+_SEALING = f"{_OTHERS}, with a gateway that only encrypts and stores,"
 _NOTHING = "ClickHouse with a store that does nothing"
 
 
@@ -72,13 +71,13 @@ class Floor:
     """What nobody can do without, in seconds: ``start`` of the command, and then ``least``; ``kind`` says what that is.
 
     It is the longest of what was measured of these: what the others used of the processors, spread over all cores, with
-    what a gateway needs that only encrypts and stores; what ClickHouse takes with a store that does nothing; what it
-    takes with that gateway, unless Coldhouse was faster (that one stores in the threads that receive).
+    what a gateway needs of them that only encrypts and stores (or Coldhouse after its start, if it needed less); and
+    what ClickHouse takes with a store that does nothing. How long that gateway took by the clock is no limit: it waits.
     """
 
     start: float
     least: float
-    kind: str = OTHERS
+    kind: str = _OTHERS
 
     @property
     def seconds(self) -> float:
@@ -181,20 +180,13 @@ def _judge(
 def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> Floor | None:
     if not cores:
         return None
-    start = by_name.get((bar.work, START)) if bar.ours != LIBRARY else None
+    ours, start = by_name[bar.work, bar.ours], by_name.get((bar.work, START)) if bar.ours != LIBRARY else None
     begin = start.spread("seconds").middle if start else 0.0
-    used = sum(process.cpu for process in by_name[bar.work, bar.ours].processes() if process.name != COLDHOUSE)
+    used = sum(process.cpu for process in ours.processes() if process.name != COLDHOUSE)
     floors = [Floor(begin, used / cores)]
     if (sealed := by_name.get((bar.work, SEALED))) is not None:
-        own = sum(process.cpu for process in sealed.processes() if process.name == SEALED)
-        floors.append(Floor(begin, (used + own) / cores, _SEALING))
-        if (seconds := sealed.spread("seconds").middle) < by_name[bar.work, bar.ours].spread("seconds").middle:
-            floors.append(Floor(begin, seconds, _SEALED))
+        own = ours.cpu_of(COLDHOUSE) - (start.cpu_of(COLDHOUSE) if start else 0.0)
+        floors.append(Floor(begin, (used + min(own, sealed.cpu_of(SEALED))) / cores, _SEALING))
     if (nowhere := by_name.get((bar.work, NOWHERE))) is not None:
         floors.append(Floor(begin, nowhere.spread("seconds").middle, _NOTHING))
     return max(floors, key=lambda floor: floor.seconds)
-
-
-def works_of(bars: Sequence[Bar]) -> frozenset[str]:
-    """The pieces of work that the bars need; all of them if one is about memory alone."""
-    return frozenset(bar.work for bar in bars if bar.work)

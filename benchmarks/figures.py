@@ -67,9 +67,11 @@ class Series:
         """The greatest peak of a process in any run."""
         return max((run.peak_of(process) for run in self.runs), default=0)
 
+    def cpu_of(self, name: str) -> float:
+        """The median of a process's CPU seconds."""
+        return median(run.cpu_of(name) for run in self.runs)
+
     def processes(self) -> tuple[ProcessUse, ...]:
         """Each process with its median CPU seconds and its greatest peak."""
         names = list(dict.fromkeys(process.name for run in self.runs for process in run.processes))
-        return tuple(
-            ProcessUse(name, median(run.cpu_of(name) for run in self.runs), self.peak_of(name)) for name in names
-        )
+        return tuple(ProcessUse(name, self.cpu_of(name), self.peak_of(name)) for name in names)
