@@ -186,8 +186,14 @@ def test_whoever_waits_hears_when_almost_all_that_is_expected_was_sent(gateway: 
     objects = {"a": MemoryObject(CONTENT), "b": MemoryObject(b"short")}
     serving = Serving(gateway.open_serve(objects.get, len(CONTENT) + 6), {})
     serving.client.get("b")
-    assert not serving.session.wait(0.05)
+    assert serving.session.wait(0.05) is False
     serving.client.get("a")
-    assert serving.session.wait(20)
+    assert serving.session.wait(20) is True
     serving.client.get("a")
-    assert not serving.session.wait(0.05), "it is told once"
+    assert serving.session.wait(0.05) is False, "it is told once"
+
+
+def test_where_nobody_knows_what_is_expected_nobody_waits_for_news_of_the_end(serving: Serving) -> None:
+    serving.objects["a"] = MemoryObject(CONTENT)
+    serving.client.get("a")
+    assert serving.session.wait(0.05) is None

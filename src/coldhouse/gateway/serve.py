@@ -38,11 +38,14 @@ class ServeSession:
         self._near = None if expected is None else expected * (1 - _NEAR)
         self._ending = threading.Event()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait, but not on when almost all that is expected was sent; says whether it was (once)."""
+    def wait(self, seconds: float) -> bool | None:
+        """Wait, but not on when almost all that is expected was sent; says whether it was (once).
+
+        None: nobody knows how much is expected.
+        """
         ending = self._ending.wait(seconds)
         self._ending.clear()
-        return ending
+        return ending if self._near is not None else None
 
     def refuse(self, reason: str) -> None:
         """Make everything that ClickHouse still asks for fail with ``reason``, so that RESTORE ends at once."""
