@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.nowhere import LARGEST_KEPT, Connection, Store, serve
 from coldhouse.repository.crypto import TAG_SIZE
-from coldhouse.repository.pack_buffer import own_memory
 from coldhouse.repository.pack_format import FRAME_SIZE, SLOT_SIZE
 from coldhouse.repository.pack_reader import regrouped
 from coldhouse.repository.pack_writer import PackSettings
+from coldhouse.spare_memory import SpareMemory, own_memory
 from coldhouse.storage import Storage, open_storage
 
 _FRAMES = PackSettings().frames
@@ -44,6 +44,7 @@ class Sealer:
         self._cipher = AESGCM(AESGCM.generate_key(256))
         self._numbers = count()
         self._lock = threading.Lock()
+        self._memory = SpareMemory(FRAME_SIZE)
         self._bodies: dict[bytes, Sealed] = {}
 
     def take(self, path: bytes, size: int, connection: Connection) -> None:
@@ -85,10 +86,12 @@ class Sealer:
         lengths = [min(FRAME_SIZE, size - frame * FRAME_SIZE) + TAG_SIZE for frame in frames]
         name = _name(number)
         pieces = self._storage.read_through(name, frames.start * SLOT_SIZE, sum(lengths), piece=2 * SLOT_SIZE)
-        for frame, sealed in zip(frames, regrouped(pieces, lengths, name), strict=True):
-            plain = memoryview(self._cipher.decrypt(_nonce(number, frame), sealed, None))
-            at = frame * FRAME_SIZE
-            connection.send(plain[max(0, span[0] - at) : span[1] - at])
+        with self._memory.lent() as memory:
+            for frame, sealed in zip(frames, regrouped(pieces, lengths, name), strict=True):
+                plain = memory[: len(sealed) - TAG_SIZE]
+                self._cipher.decrypt_into(_nonce(number, frame), sealed, None, plain)
+                at = frame * FRAME_SIZE
+                connection.send(plain[max(0, span[0] - at) : span[1] - at])
 
 
 class SealingConnection(Connection):

@@ -60,7 +60,10 @@ class MemoryStream:
 
 @dataclass(frozen=True)
 class MemoryObject:
-    """An object to serve; after ``sound`` bytes (all, if negative) reading it raises ``failure``."""
+    """An object to serve; after ``sound`` bytes (all, if negative) reading it raises ``failure``.
+
+    Each piece comes in the same memory, as the real ones may: whoever keeps one sees it change.
+    """
 
     content: bytes
     etag: str = "tag"
@@ -74,9 +77,12 @@ class MemoryObject:
 
     def read(self, offset: int, length: int) -> Iterator[Buffer]:
         end = offset + length
+        memory = memoryview(bytearray(self.chunk))
         while offset < end:
             if self.failure is not None and offset >= self.sound:
                 raise self.failure
             step = min(self.chunk, end - offset)
-            yield memoryview(self.content)[offset : offset + step]
+            piece = self.content[offset : offset + step]
+            memory[: len(piece)] = piece
+            yield memory[: len(piece)]
             offset += step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,19 @@ from tests.support.memory_storage import MemoryStorage
 FRAME = 262_144
 RAW = PackSettings(compression="none")
 CONTENT = random.Random(11).randbytes(9 * FRAME + 1234)
+#: Frames that can be compressed between frames that cannot.
+MIXED = b"".join(
+    CONTENT[at : at + FRAME] if at // FRAME % 3 else bytes(str(at), "ascii") * (FRAME // len(str(at)))
+    for at in range(0, len(CONTENT), FRAME)
+)
+
+
+def joined(pieces: Iterator[memoryview]) -> bytes:
+    """All of what is lent: a piece is valid until the next is asked for."""
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+    return bytes(content)
 
 
 def repository_on(storage: Storage) -> Repository:
@@ -28,15 +42,17 @@ def repository_on(storage: Storage) -> Repository:
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_any_range_is_the_same_as_without(data: st.DataObject) -> None:
+    """Of frames as they are, of compressed ones, and of both one behind the other."""
     repository = repository_on(MemoryStorage())
-    entries = store(repository, [b"before", CONTENT, b"behind"], RAW)
+    content, pack_settings = data.draw(st.sampled_from([(CONTENT, RAW), (MIXED, PackSettings(compression="auto"))]))
+    entries = store(repository, [b"before", content, b"behind"], pack_settings)
     packs = packs_of(repository, entries)
-    offset = data.draw(st.integers(0, len(CONTENT)))
-    length = data.draw(st.integers(0, len(CONTENT) - offset))
+    offset = data.draw(st.integers(0, len(content)))
+    length = data.draw(st.integers(0, len(content) - offset))
     with repository.pack_reader(sweep_bytes=1) as reader:
-        assert b"".join(reader.read(packs, entries[1].extents, offset, length)) == CONTENT[offset : offset + length]
+        assert joined(reader.lend(packs, entries[1].extents, offset, length)) == content[offset : offset + length]
         for entry, content in zip((entries[0], entries[2]), (b"before", b"behind"), strict=True):
-            assert b"".join(reader.read(packs, entry.extents, 0, len(content))) == content
+            assert joined(reader.lend(packs, entry.extents, 0, len(content))) == content
 
 
 def test_a_run_is_one_request_and_short_ranges_stay_with_the_cache() -> None:
@@ -45,11 +61,11 @@ def test_a_run_is_one_request_and_short_ranges_stay_with_the_cache() -> None:
     packs = packs_of(repository, [entry])
     runs = sum(extent.length >= 2 * FRAME for extent in entry.extents)
     with repository.pack_reader(sweep_bytes=2 * FRAME) as reader:
-        list(reader.read(packs, entry.extents, 0, 10))
+        joined(reader.lend(packs, entry.extents, 0, 10))
         before = reader.requests
-        list(reader.read(packs, entry.extents, 0, 10))
+        joined(reader.lend(packs, entry.extents, 0, 10))
         assert reader.requests == before, "what is short is cached"
-        assert b"".join(reader.read(packs, entry.extents, 0, len(CONTENT))) == CONTENT
+        assert joined(reader.lend(packs, entry.extents, 0, len(CONTENT))) == CONTENT
         tails = len(entry.extents) - runs
         assert before + runs <= reader.requests <= before + runs + 2 * tails + len(packs)
 
@@ -61,11 +77,11 @@ def test_damage_on_the_way_is_found(how: How) -> None:
     (entry,) = store(repository, [CONTENT], RAW)
     packs = packs_of(repository, [entry])
     with repository.pack_reader(sweep_bytes=1) as reader:
-        list(reader.read(packs, entry.extents, 0, 1))  # the frame table
+        joined(reader.lend(packs, entry.extents, 0, 1))  # the frame table
         storage.inject(Fault(how, "get_range", "packs/*", skip=1))
         taken = bytearray()
         with pytest.raises(Corruption) as caught:
-            for piece in reader.read(packs, entry.extents, 0, len(CONTENT)):
+            for piece in reader.lend(packs, entry.extents, 0, len(CONTENT)):
                 taken += piece
         assert caught.value.object_name.startswith("packs/")
         assert CONTENT.startswith(taken)
@@ -77,11 +93,11 @@ def test_a_pack_that_is_gone_is_named() -> None:
     (entry,) = store(repository, [CONTENT], RAW)
     packs = packs_of(repository, [entry])
     with repository.pack_reader(sweep_bytes=1) as reader:
-        list(reader.read(packs, entry.extents, 0, 1))
+        joined(reader.lend(packs, entry.extents, 0, 1))
         gone = [name for name in storage.objects if name.startswith("packs/")]
         storage.delete(gone)
         with pytest.raises(Corruption) as caught:
-            list(reader.read(packs, entry.extents, 0, len(CONTENT)))
+            joined(reader.lend(packs, entry.extents, 0, len(CONTENT)))
     assert caught.value.object_name in gone
 
 
@@ -95,4 +111,15 @@ def test_a_manifest_that_claims_frames_which_are_not_there() -> None:
     with repository.pack_reader(sweep_bytes=1) as reader:
         for extents in (beyond, longer):
             with pytest.raises(Corruption):
-                list(reader.read(packs, extents, 0, extents[0].length))
+                joined(reader.lend(packs, extents, 0, extents[0].length))
+
+
+def test_what_lies_in_a_frame_with_a_long_run_is_not_fetched_again() -> None:
+    repository = repository_on(MemoryStorage())
+    entries = store(repository, [CONTENT, b"behind"], RAW)
+    packs = packs_of(repository, entries)
+    with repository.pack_reader(sweep_bytes=1) as reader:
+        joined(reader.lend(packs, entries[0].extents, 0, len(CONTENT)))
+        before = reader.requests
+        assert joined(reader.read(packs, entries[1].extents, 0, 6)) == b"behind"
+        assert reader.requests == before

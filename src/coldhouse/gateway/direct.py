@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from coldhouse.model import Buffer
 
 #: Milliseconds after which a thread that waits for a slow client looks whether the connection was cut.
 LOOK_UP = 200
-#: Views that one call of the system takes (IOV_MAX).
-_MOST_VIEWS = 1024
 #: Milliseconds without any progress after which a slow client is left to the event loop, where it keeps no thread.
 PATIENCE = 1000
 
@@ -68,7 +66,7 @@ class DirectWriter:
         self._descriptor = os.dup(descriptor)
         self._closing = closing
 
-    def write(self, data: list[memoryview]) -> list[memoryview]:
+    def write(self, data: memoryview) -> memoryview:
         """Write as much as the other side takes, and return what is left when it took nothing for a while.
 
         Raises Gone.
@@ -78,7 +76,7 @@ class DirectWriter:
             if self._closing():
                 raise Gone
             try:
-                data = _after(data, os.writev(self._descriptor, data[:_MOST_VIEWS]))
+                data = data[os.write(self._descriptor, data) :]
                 waited = 0
             except BlockingIOError:
                 waited += 0 if _ready(self._descriptor, select.POLLOUT) else LOOK_UP
@@ -91,39 +89,28 @@ class DirectWriter:
         os.close(self._descriptor)
 
 
-def _after(data: list[memoryview], count: int) -> list[memoryview]:
-    """What follows so many bytes."""
-    for number, view in enumerate(data):
-        if count < len(view):
-            return [view[count:], *data[number + 1 :]]
-        count -= len(view)
-    return []
-
-
 def _ready(descriptor: int, event: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, event)
     return bool(poll.poll(LOOK_UP))
 
 
-def write_all(
-    writer: DirectWriter, batches: Iterable[Sequence[Buffer]], sent: Callable[[int], None]
-) -> tuple[int, list[Buffer]]:
-    """Write batches as they are read; returns how many bytes were written, and what is left of the last batch read.
+def write_all(writer: DirectWriter, pieces: Iterable[Buffer], sent: Callable[[int], None]) -> tuple[int, Buffer]:
+    """Write pieces as they are read; returns how many bytes were written, and what is left of the last piece read.
 
     Something is left when the client is slow: a thread is not kept waiting for it. Raises Gone, and what the reader
     raises.
     """
     total = 0
     try:
-        for batch in batches:
-            views = [memoryview(chunk).cast("B") for chunk in batch if chunk]
-            left = writer.write(views)
-            written = sum(map(len, views)) - sum(map(len, left))
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            left = writer.write(view)
+            written = len(view) - len(left)
             total += written
             sent(written)
             if left:
-                return total, list(left)
+                return total, left
     finally:
         writer.close()
-    return total, []
+    return total, b""

@@ -18,9 +18,6 @@ from coldhouse.model import Buffer
 
 T = TypeVar("T")
 
-#: Bytes that a thread reads before they are handed to the connection; twice that is in memory per request.
-BATCH = 512 * 1024
-
 #: RESTORE has no use for the time, but S3 clients want one in every answer.
 LAST_MODIFIED = (b"last-modified", b"Sat, 01 Jan 2000 00:00:00 GMT")
 CONTENT_TYPE = (b"content-type", b"application/octet-stream")
@@ -48,7 +45,10 @@ class Served(Protocol):
         """Any stable string of ASCII letters and digits."""
 
     def read(self, offset: int, length: int) -> Iterator[Buffer]:
-        """Yield exactly this range; runs in threads. Raises Corruption instead of giving a wrong byte."""
+        """Yield exactly this range, in threads; a piece is valid until the next one is asked for.
+
+        Raises Corruption instead of giving a wrong byte.
+        """
 
 
 class AtHand:
@@ -123,25 +123,25 @@ async def send_object(
     head = _head(request, served, more_headers)
     if request.method == "HEAD" or head.span.length == 0:
         return s3.Reply(head.status, tuple(head.headers), length=head.span.length)
-    batches = _Batches(partial(served.read, head.span.offset, head.span.length), head.span.length)
-    batch = await _settled(workers.start(batches.read))
+    pieces = _Pieces(partial(served.read, head.span.offset, head.span.length), head.span.length)
+    piece = await _settled(workers.start(pieces.read))
     await request.start(head.status, head.headers, head.span.length)
-    if batches.more:
-        batch = await _send_directly(request, batch, batches, workers, sent)
-    if batch:
-        await _send_by_turns(request, batch, batches, workers, sent)
+    if pieces.more:
+        piece = await _send_directly(request, piece, pieces, workers, sent)
+    if piece:
+        await _send_by_turns(request, piece, pieces, workers, sent)
     return None
 
 
 async def _send_directly(
-    request: Request, batch: list[Buffer], batches: _Batches, workers: Workers, sent: Callable[[int], None]
-) -> list[Buffer]:
+    request: Request, piece: Buffer, pieces: _Pieces, workers: Workers, sent: Callable[[int], None]
+) -> Buffer:
     """Let one thread read and write to the end; returns what has to be sent otherwise, with all that comes after it."""
     writer = await request.direct()
     if writer is None:
-        return batch
+        return piece
     try:
-        size, left = await _settled(workers.start(partial(write_all, writer, chain((batch,), batches), sent)))
+        size, left = await _settled(workers.start(partial(write_all, writer, chain((piece,), pieces), sent)))
     except Gone:
         raise Disconnected from None
     await request.written(size, more=bool(left))
@@ -149,19 +149,20 @@ async def _send_directly(
 
 
 async def _send_by_turns(
-    request: Request, batch: list[Buffer], batches: _Batches, workers: Workers, sent: Callable[[int], None]
+    request: Request, piece: Buffer, pieces: _Pieces, workers: Workers, sent: Callable[[int], None]
 ) -> None:
     """Let the event loop write while a thread reads on."""
-    while batch:
-        ahead = workers.start(batches.read) if batches.more else None
+    while piece:
+        # The next piece may come into the same memory, and the connection keeps what does not go out at once.
+        own = bytes(piece)
+        ahead = workers.start(pieces.read) if pieces.more else None
         try:
-            for number, chunk in enumerate(batch, 1):
-                await request.write(chunk, more=ahead is not None or number < len(batch))
-                sent(len(chunk))
+            await request.write(own, more=ahead is not None)
+            sent(len(own))
         finally:
             if ahead is not None:
                 await settle(ahead)
-        batch = [] if ahead is None else await ahead
+        piece = b"" if ahead is None else await ahead
 
 
 async def _settled(future: asyncio.Future[T]) -> T:
@@ -187,35 +188,30 @@ def _head(request: Request, served: Served, more_headers: tuple[s3.Header, ...])
     return _Head(206, headers, span)
 
 
-class _Batches:
-    """An iterator of chunks, read so many bytes at a time, in threads, one read after the other."""
+class _Pieces:
+    """An iterator of pieces, read in threads, one after the other; one is valid until the next is asked for."""
 
     def __init__(self, begin: Callable[[], Iterator[Buffer]], length: int) -> None:
         self._begin = begin
         self._left = length
-        self._chunks: Iterator[Buffer] | None = None
+        self._pieces: Iterator[Buffer] | None = None
 
     @property
     def more(self) -> bool:
         """Whether something was not read yet."""
         return self._left > 0
 
-    def __iter__(self) -> Iterator[list[Buffer]]:
+    def __iter__(self) -> Iterator[Buffer]:
         """What was not read yet."""
         while self.more:
             yield self.read()
 
-    def read(self) -> list[Buffer]:
-        """The next chunks. Raises what the reader raises."""
-        if self._chunks is None:
-            self._chunks = self._begin()
-        batch: list[Buffer] = []
-        held = 0
-        while held < min(BATCH, self._left):
-            chunk = next(self._chunks, b"")
-            if not chunk or len(chunk) > self._left - held:
-                raise Corruption("A file in the repository is not as long as its snapshot says.")
-            batch.append(chunk)
-            held += len(chunk)
-        self._left -= held
-        return batch
+    def read(self) -> Buffer:
+        """The next piece. Raises what the reader raises."""
+        if self._pieces is None:
+            self._pieces = self._begin()
+        piece = next(self._pieces, b"")
+        if not piece or len(piece) > self._left:
+            raise Corruption("A file in the repository is not as long as its snapshot says.")
+        self._left -= len(piece)
+        return piece

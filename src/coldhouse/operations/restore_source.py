@@ -60,7 +60,7 @@ class ServedFile(AtHand):
 
     def read(self, offset: int, length: int) -> Iterator[Buffer]:
         """Yield a range of it. Raises Corruption, naming the pack, instead of a wrong byte."""
-        return self.reader.read(self.page.packs, self.extents, offset, length)
+        return self.reader.lend(self.page.packs, self.extents, offset, length)
 
     def at_hand(self, offset: int, length: int) -> Buffer | None:
         """A range that lies in one frame that was read, authenticated and kept."""

@@ -188,6 +188,14 @@ def decrypt(cipher: AESGCM, nonce: bytes, sealed: Buffer, aad: bytes, name: str)
         raise damaged(name, "is damaged: its authentication fails") from error
 
 
+def decrypt_into(cipher: AESGCM, nonce: bytes, sealed: Buffer, aad: bytes, room: memoryview, name: str) -> None:
+    """Open one sealed piece of the object ``name`` into memory of the length of its plaintext. Raises Corruption."""
+    try:
+        cipher.decrypt_into(nonce, sealed, aad, room)
+    except (InvalidTag, ValueError) as error:
+        raise damaged(name, "is damaged: its authentication fails") from error
+
+
 def decompress(data: bytes, limit: int, name: str) -> bytes:
     """Decompress one zstd frame that says its size, at most ``limit`` bytes. Raises Corruption."""
     try:

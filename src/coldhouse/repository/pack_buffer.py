@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import mmap
 
 import zstandard
 
@@ -67,11 +67,6 @@ def buffer_size(slots: int) -> int:
     runs = 20 + MAX_RUNS * RUN.size
     directory = runs + runs // 200 + 1024  # more than zstd can make of it, sealed
     return HEADER_SIZE + slots * SLOT_SIZE + directory + table_size(slots) + FOOTER_SIZE
-
-
-def own_memory(size: int) -> mmap:
-    """So many bytes that begin on a page of the memory, from where a disk can take them without a copy."""
-    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
 
 
 class PackBuffer:

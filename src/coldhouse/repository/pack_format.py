@@ -21,7 +21,7 @@ import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from coldhouse.model import Buffer
-from coldhouse.repository.crypto import HEADER_SIZE, MIB, TAG_SIZE, damaged, decompress, decrypt
+from coldhouse.repository.crypto import HEADER_SIZE, MIB, TAG_SIZE, damaged, decompress, decrypt, decrypt_into
 
 FRAME_SIZE = 262144
 SLOT_SIZE = FRAME_SIZE + TAG_SIZE
@@ -121,6 +121,22 @@ def open_frame(cipher: AESGCM, pack: bytes, table: FrameTable, index: int, seale
     if len(plain) != table.plain[index]:
         raise damaged(name, "holds a frame of another length than its table says")
     return plain
+
+
+def open_frame_into(
+    cipher: AESGCM, pack: bytes, table: FrameTable, index: int, sealed: Buffer, room: memoryview, name: str
+) -> int:
+    """Put the plaintext of a frame at the beginning of ``room``, which takes any; returns its length in bytes.
+
+    Raises Corruption; what stands in ``room`` then is nothing.
+    """
+    codec, length = table.codecs[index], table.plain[index]
+    if codec != RAW:
+        room[:length] = open_frame(cipher, pack, table, index, sealed, name)
+        return length
+    nonce = frame_nonce(table.numbers[index])
+    decrypt_into(cipher, nonce, sealed, frame_aad(pack, nonce, codec), room[:length], name)
+    return length
 
 
 # -------------------------------------------------------------------------------------------------------------- table

@@ -27,8 +27,9 @@ from coldhouse.errors import ColdhouseError
 from coldhouse.model import Buffer, PackRef
 from coldhouse.repository.crypto import Keyring
 from coldhouse.repository.file_stream import FileStream, Hold, OpenPack, Shared
-from coldhouse.repository.pack_buffer import FrameCodec, PackBuffer, buffer_size, own_memory
+from coldhouse.repository.pack_buffer import FrameCodec, PackBuffer, buffer_size
 from coldhouse.repository.pack_format import FRAME_SIZE, MAX_RUNS, VERIFIED
+from coldhouse.spare_memory import own_memory
 from coldhouse.storage.base import Storage
 
 if TYPE_CHECKING:

@@ -46,8 +46,9 @@ class Storage(ABC):
     def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
         """Yield ``length`` bytes from ``offset`` in pieces of any size, for who reads much from beginning to end.
 
-        ``piece`` is the size of pieces that would be best, in bytes. A store to which each piece is a request, as here,
-        gives larger ones.
+        A piece is valid until the next one is asked for, whose bytes may come into the same memory. ``piece`` is the
+        size of pieces that would be best, in bytes; a store to which each piece is a request, as here, gives larger
+        ones.
 
         Raises ObjectMissing, or Corruption if the object is shorter, perhaps after some pieces.
         """

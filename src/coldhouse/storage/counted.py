@@ -97,9 +97,13 @@ class CountedStorage(Storage):
     def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
         """Yield ``length`` bytes from ``offset`` as the inner store does best. Raises ObjectMissing, Corruption."""
         self._count(Requests(get=1))
-        for part in self._inner.read_through(name, offset, length, piece=piece):
-            self._count(Requests(downloaded=memoryview(part).nbytes))
-            yield part
+        downloaded = 0
+        try:
+            for part in self._inner.read_through(name, offset, length, piece=piece):
+                downloaded += memoryview(part).nbytes
+                yield part
+        finally:
+            self._count(Requests(downloaded=downloaded))
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""

@@ -18,10 +18,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError, StorageRefused
 from coldhouse.model import Buffer
+from coldhouse.spare_memory import SpareMemory
 from coldhouse.storage.base import PIECE, Storage, StoredObject
 from coldhouse.storage.folder_walk import FOLDER, walk
 from coldhouse.storage.names import check_name, check_prefix
@@ -50,6 +52,7 @@ class LocalStorage(Storage):
         self._touched: set[tuple[str, ...]] = set()  # folders below the root with entries that may not be on the disk
         self._made_above: set[str] = set()  # folders above the root that have a new entry
         self._sync_lock = threading.Lock()
+        self._memory_of = lru_cache(maxsize=1)(SpareMemory)  # there is one size of pieces at a time
 
     @property
     def url(self) -> str:
@@ -69,10 +72,16 @@ class LocalStorage(Storage):
             return self._range(name, opened, offset, length)
 
     def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
-        """Yield ``length`` bytes from ``offset`` in pieces of this size. Raises ObjectMissing, Corruption."""
-        with self._object(name) as opened:
+        """Yield ``length`` bytes from ``offset`` in pieces of this size, all in the same memory.
+
+        Raises ObjectMissing, Corruption.
+        """
+        with self._memory_of(piece).lent() as memory, self._object(name) as (file, size):
             for at in range(offset, offset + length, piece):
-                yield self._range(name, opened, at, min(piece, offset + length - at))
+                view = memory[: offset + length - at]
+                if _read_into(file, at, view) < len(view):
+                    raise _truncated(name, size, offset, length)
+                yield view
 
     def size(self, name: str) -> int:
         """Return the object's size in bytes. Raises ObjectMissing."""
@@ -203,10 +212,7 @@ class LocalStorage(Storage):
         # A length that was read from damaged bytes must not become an allocation of that size.
         found = _read(file, offset, length) if offset + length <= size else None
         if found is None or len(found) != length:
-            raise Corruption(
-                f"{name} is truncated: it has {size} bytes, and bytes {offset} to {offset + length} are needed.",
-                object_name=name,
-            )
+            raise _truncated(name, size, offset, length)
         return found
 
     @contextmanager
@@ -358,6 +364,24 @@ def _same_file(one: str, other: str, folder: int) -> bool:
         )
     except OSError:
         return False
+
+
+def _truncated(name: str, size: int, offset: int, length: int) -> Corruption:
+    return Corruption(
+        f"{name} is truncated: it has {size} bytes, and bytes {offset} to {offset + length} are needed.",
+        object_name=name,
+    )
+
+
+def _read_into(file: int, offset: int, memory: memoryview) -> int:
+    """Fill memory from a file; returns how much of it, which is less where the file ends."""
+    filled = 0
+    while filled < len(memory):
+        count = os.preadv(file, [memory[filled:]], offset + filled)
+        if not count:
+            break
+        filled += count
+    return filled
 
 
 def _read(file: int, offset: int, length: int) -> Buffer:

@@ -1,0 +1,40 @@
+"""Memory that is lent is nobody else's at the same time, and is used again."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+import pytest
+
+from coldhouse.spare_memory import SpareMemory
+
+
+def address_of(block: memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(block))
+
+
+def test_who_works_at_the_same_time_has_other_memory_and_who_comes_later_the_same() -> None:
+    spare = SpareMemory(1000)
+    with spare.lent() as one, spare.lent() as other:
+        one[:] = b"1" * 1000
+        other[:] = b"2" * 1000
+        assert bytes(one) == b"1" * 1000
+        places = {address_of(one), address_of(other)}
+        assert len(places) == 2
+    with spare.lent() as one, spare.lent() as other:
+        assert {address_of(one), address_of(other)} == places
+
+
+def test_it_begins_on_a_page() -> None:
+    with SpareMemory(3).lent() as block:
+        assert address_of(block) % mmap.PAGESIZE == 0
+
+
+def test_it_is_given_back_after_a_failure() -> None:
+    spare = SpareMemory(10)
+    with pytest.raises(KeyError), spare.lent() as block:
+        place = address_of(block)
+        raise KeyError
+    with spare.lent() as block:
+        assert address_of(block) == place
