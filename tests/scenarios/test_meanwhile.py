@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from coldhouse import repository as repositories
+from coldhouse.errors import RestoreFailed
 from coldhouse.events import Event, Phase
 from coldhouse.operations import forget, restore
 from coldhouse.storage import open_storage
@@ -161,3 +164,20 @@ def test_rows_that_come_during_the_backup_are_whole_or_not_there(world: World) -
     assert rows >= 1000
     assert rows % 1000 == 0
     assert sum_ == rows // 1000 * sum(range(1000))
+
+
+def test_a_table_that_somebody_makes_while_a_restore_runs_is_not_taken_for_its_own(world: World) -> None:
+    for name in ("a", "b"):
+        world.run(f"CREATE TABLE {{db}}.{name} (id UInt64) ENGINE = MergeTree ORDER BY id")
+        world.run(f"INSERT INTO {{db}}.{name} SELECT number FROM numbers(10)")
+    world.backup()
+    world.drop()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Phase) and event.text.endswith(f"{world.db}.a"):
+            world.run("CREATE TABLE {db}.b (id UInt64) ENGINE = MergeTree ORDER BY id", "INSERT INTO {db}.b VALUES (7)")
+
+    with pytest.raises(RestoreFailed, match="ClickHouse could not restore"):
+        world.restore(listener=listen)
+    assert world.tables() == ["a", "b"], "nothing was moved aside"
+    assert world.ask("SELECT groupArray(id) FROM {db}.b") == "[7]"

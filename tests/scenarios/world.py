@@ -70,6 +70,7 @@ class World:
         resubmit_mutations: bool = False,
         skip_damaged: bool = False,
         target: str = "",
+        listener: Callable[[Event], None] = lambda _: None,
     ) -> restore.RestoreReport:
         """Restore a snapshot, by default into the source itself; ``partitions`` are (table, partition id)."""
         options = restore.RestoreOptions(
@@ -85,7 +86,7 @@ class World:
             resubmit_mutations=resubmit_mutations,
             skip_damaged=skip_damaged,
         )
-        return restore.run(self.repository, options)
+        return restore.run(self.repository, options, listener)
 
     def drop(self) -> None:
         """Lose the scenario's database."""

@@ -98,6 +98,7 @@ def main() -> NoReturn:
         group.main(prog_name=PROGRAM)  # a shell asks how a word could go on
     status = run(sys.argv[1:])
     _close_streams()
+    gc.freeze()  # what is left ends with the process: the interpreter need not look through it first
     sys.exit(status)
 
 

@@ -83,9 +83,10 @@ def command(
     moment = parsing.time(at) if at else None
     partitions, renames = parsing.partitions(partition), parsing.renames(rename)
     target = session.server_url("target")
-    session.repository_url()
+    opening = session.opening()
     from coldhouse.operations import restore
 
+    restore.prepare()
     chosen = restore.RestoreOptions(
         target=target,
         snapshot=snapshot,
@@ -101,7 +102,7 @@ def command(
         skip_damaged=skip_damaged,
         gateway=options.gateway_settings(session),
     )
-    with session.repository() as repository, session.listener() as listener:
+    with opening as repository, session.listener() as listener:
         whose = session.whose(repository, snapshot or "latest")
         report = restore.run(repository, replace(chosen, source=whose), listener)
     if session.json:

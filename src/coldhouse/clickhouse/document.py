@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
 from typing import BinaryIO
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 from coldhouse.errors import Corruption
 from coldhouse.model import Buffer
@@ -134,7 +134,7 @@ def _text(text: str) -> str:
         return text
     if _IMPOSSIBLE.search(text):
         raise Corruption(f"The name {text!r} cannot stand in a .backup document.")
-    return escape(text, {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
+    return escape(text, quote=False).replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
 
 
 _SPECIAL = re.compile(r"[&<>\x00-\x1f\ud800-\udfff\ufffe\uffff]")

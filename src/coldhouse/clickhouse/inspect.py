@@ -201,7 +201,8 @@ def exists(source: Source, names: Collection[TableName]) -> frozenset[TableName]
     there = set[TableName]()
     for query in _name_queries("database", "name", "system.tables", tables):
         there.update(TableName(text(row[0]), text(row[1])) for row in source.rows(query))
-    there.update(TableName(text(row[0]), "") for row in source.rows(sql.select(("name",), "system.databases")))
+    if len(tables) < len(names):
+        there.update(TableName(text(row[0]), "") for row in source.rows(sql.select(("name",), "system.databases")))
     return frozenset(names) & there
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coldhouse.gateway.ingest import Arrived, ArrivedFiles, FileSink, FileStream, IngestSession
     from coldhouse.gateway.objects import AtHand
     from coldhouse.gateway.serve import Namespace, Served, ServeSession
-    from coldhouse.gateway.server import Gateway
+    from coldhouse.gateway.server import Gateway, load_server
     from coldhouse.gateway.web import WebSession
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "ServeSession",
     "Served",
     "WebSession",
+    "load_server",
 ]
 
 _LATER = {
@@ -61,6 +62,7 @@ _LATER = {
     "ServeSession": "serve",
     "Served": "serve",
     "WebSession": "web",
+    "load_server": "server",
 }
 
 

@@ -7,18 +7,19 @@ import socket
 import ssl
 import threading
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from coldhouse.errors import GatewayError, UsageError
 from coldhouse.gateway.app import App, Door, Doors, new_address, new_web_address
-from coldhouse.gateway.ingest import IngestSession
 from coldhouse.gateway.serve import Namespace, ServeSession
 from coldhouse.gateway.settings import Address, GatewaySettings
 from coldhouse.gateway.web import WebSession
 from coldhouse.gateway.workers import Workers
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who only gives out need not load what takes in
+    from coldhouse.gateway.ingest import IngestSession
     from coldhouse.gateway.prompt_server import PromptServer
 
 MAX_CONNECTIONS = 512
@@ -171,6 +172,12 @@ class _Running:
                 self._socket.close()
                 raise GatewayError("The gateway could not start.")
             time.sleep(0.002)
+
+
+def load_server() -> None:
+    """Import now what a gateway imports when it starts."""
+    for module in ("uvicorn", "coldhouse.gateway.prompt_server", "coldhouse.gateway.protocol"):
+        import_module(module)
 
 
 def _server(app: App, settings: GatewaySettings) -> PromptServer:

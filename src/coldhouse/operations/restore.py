@@ -9,8 +9,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from coldhouse.clickhouse import Selection, Source, changes, definition, inspect, open_source, statements
+from coldhouse.clickhouse import (
+    Selection,
+    Source,
+    changes,
+    definition,
+    inspect,
+    load_client,
+    open_source,
+    statements,
+)
 from coldhouse.errors import (
     ColdhouseError,
     Corruption,
@@ -23,18 +33,11 @@ from coldhouse.errors import (
     UsageError,
 )
 from coldhouse.events import Listener, Phase, Warned, silent
-from coldhouse.gateway import Gateway, GatewaySettings
+from coldhouse.gateway import Gateway, GatewaySettings, load_server
 from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
 from coldhouse.operations import choosing
-from coldhouse.operations.estimate import Bounds
 from coldhouse.operations.reaching import reach_gateway
 from coldhouse.operations.renaming import Renaming
-from coldhouse.operations.restore_estimate import (
-    RestoreEstimate,
-    RestoreSurroundings,
-    TableReads,
-    estimate_restore,
-)
 from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.operations.restore_plan import (
     Existing,
@@ -52,7 +55,10 @@ from coldhouse.operations.survivors import Survivors
 from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
 
-__all__ = ["RestoreOptions", "RestoreReport", "TableOutcome", "run"]
+if TYPE_CHECKING:  # of a restore that is not dry
+    from coldhouse.operations.restore_estimate import RestoreEstimate
+
+__all__ = ["RestoreOptions", "RestoreReport", "TableOutcome", "prepare", "run"]
 
 
 #: RESTORE reads each file once, from beginning to end: what a pack holds of a larger one is fetched by one request.
@@ -123,6 +129,12 @@ class RestoreReport:
         return not self.left_out
 
 
+def prepare() -> None:
+    """Import what a restore needs and its modules do not import by themselves: for who has time at the moment."""
+    load_client()
+    load_server()
+
+
 def run(
     repository: Repository, options: RestoreOptions, listener: Listener = silent, rehearsal: Rehearsal | None = None
 ) -> RestoreReport:
@@ -191,6 +203,9 @@ class _Restore:
 
     def preview(self, *, noted: bool) -> RestoreReport:
         """Everything up to the plan, and what follows from it; ``noted``: the store took the announcement."""
+        from coldhouse.operations.estimate import Bounds
+        from coldhouse.operations.restore_estimate import RestoreSurroundings, TableReads, estimate_restore
+
         plan, _ = self._look()
         until_now = requests_of(self._repository.storage) or Requests()
         around = RestoreSurroundings(
@@ -339,6 +354,8 @@ class _Restore:
 
     def _stop_leftovers(self) -> None:
         """A run of this restore that was killed may have left its statement running in the server."""
+        if not self._note.resumed:
+            return
         for operation in changes.running_operations(self._target, self._note.id):
             self._listener(Phase("stopping what an earlier run of this restore left behind"))
             statements.cancel(self._target, operation)
@@ -348,8 +365,9 @@ class _Restore:
         for database in plan.databases:
             if not changes.create_database(self._target, database.name, database.definition):
                 self._warn(f"database {database.name} was created with the server's default engine")
-        known = {function.name for function in inspect.functions(self._target)}
-        for function in self._snapshot.functions:
+        functions = self._snapshot.functions
+        known = {function.name for function in inspect.functions(self._target)} if functions else set[str]()
+        for function in functions:
             if function.name not in known:
                 with self._rehearsed(f"function {function.name}"):
                     changes.create_function(self._target, function)

@@ -88,8 +88,11 @@ class TableRestore:
         return replace(outcome, left_out=self._left_out, rows_restored=done.rows)
 
     def _create(self, step: TableStep) -> _Done:
-        """Restore a table that was not there when this restore first began."""
-        if not self._exists(step.target):
+        """Restore a table that was not there when this restore first began.
+
+        Only an earlier run can have made it since; if somebody else has, RESTORE says so.
+        """
+        if not self._place.note.resumed or not self._exists(step.target):
             return self._made(step)
         note = "restored by an earlier run of this restore"
         if step.rows == 0 and step.bytes == 0:
