@@ -57,7 +57,7 @@ class Coldhouse:
 
         def backup() -> Run:
             before = self._stage.written(place)
-            os.sync()
+            self._stage.settle()
             run = measured(process.backup, (process.server, *self._stage.servers))
             return _with(run, self._stage.written(place).since(before))
 
@@ -84,7 +84,7 @@ class Coldhouse:
         return self._measured("--help")
 
     def _measured(self, *arguments: str) -> Run:
-        os.sync()
+        self._stage.settle()
         return measured(lambda: self._run(*arguments), self._stage.servers)
 
     def _run(self, *arguments: str) -> ProcessUse:
@@ -110,7 +110,7 @@ class _Statements:
         return self._stage.servers
 
     def _measured(self, statement: str) -> Run:
-        os.sync()
+        self._stage.settle()
 
         def work() -> None:
             self._stage.engine.query(statement)
@@ -199,7 +199,7 @@ class Restic:
             shutil.rmtree(target, ignore_errors=True)
 
     def _measured(self, place: Path, *arguments: str) -> Run:
-        os.sync()
+        self._stage.settle()
         return measured(lambda: self._run(place, *arguments), ())
 
     def _run(self, place: Path, *arguments: str) -> ProcessUse:
@@ -217,7 +217,7 @@ def copy(stage: Stage) -> Run:
     """Copy the frozen part files with cp and bring them to the disk: neither encrypted nor checked."""
     source, target = stage.frozen_parts(), stage.new_folder()
     try:
-        os.sync()
+        stage.settle()
         command = ["sh", "-c", 'cp -r "$1" "$2" && sync -f "$2"', "sh", str(source), str(target)]
         run = measured(lambda: run_command("cp", command, environment(stage.folder), stage.folder), ())
         return _with(run, stage.written(str(target)))

@@ -14,6 +14,7 @@ import obstore
 from obstore.store import S3Store
 
 from benchmarks.processes import Server
+from benchmarks.ready import LARGE, fetch_memory, settle
 from benchmarks.shapes import Shape, make
 from tests.support.engine import EngineServer
 from tests.support.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
@@ -41,6 +42,7 @@ class Stage:
     shape: Shape
     folder: Path
     store: SeaweedFS | None
+    memory: int = 0  # bytes that a run may need and find at hand
     ends: ExitStack = field(default_factory=ExitStack)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -55,6 +57,12 @@ class Stage:
         if self.store is None:
             raise RuntimeError("this work has no S3 store")
         return self.store
+
+    def settle(self) -> None:
+        """Make the machine ready for a measured run: nothing to be written, and memory for what is large."""
+        settle()
+        if self.memory:
+            fetch_memory(self.memory)
 
     def new_folder(self) -> Path:
         """A folder that does not exist yet."""
@@ -132,8 +140,9 @@ def staged(work: Path, shape: Shape, share: float, *, store: bool) -> Iterator[S
         seaweedfs = SeaweedFS(folder / "seaweedfs").start() if store else None
         if seaweedfs is not None:
             ends.callback(seaweedfs.stop)
-        os.sync()
-        yield Stage(engine, shape, folder, seaweedfs, ends.enter_context(ExitStack()))
+        settle()
+        memory = int(LARGE * share) if shape is Shape.WIDE else 0
+        yield Stage(engine, shape, folder, seaweedfs, memory, ends.enter_context(ExitStack()))
 
 
 def data_folder(work: Path, shape: Shape, share: float) -> Path:
