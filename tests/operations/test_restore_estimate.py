@@ -219,7 +219,7 @@ def test_what_a_reader_asks_for_lies_within_the_bounds(
     before = storage.requests
     chance.shuffle(files)
     with repository.pack_reader(cache_bytes=cache, sweep_bytes=SWEEP) as reader, ThreadPoolExecutor(4) as pool:
-        read = pool.map(lambda each: sum(map(len, reader.read(packs, each.extents, 0, each.size))), files)
+        read = pool.map(lambda each: sum(map(len, reader.lend(packs, each.extents, 0, each.size))), files)
         assert sum(read) == sum(sizes) == estimate_restore([table], AROUND).served_least
     asked = storage.requests - before
     assert least.get <= asked.get <= most.get

@@ -83,6 +83,7 @@ def command(
     moment = parsing.time(at) if at else None
     partitions, renames = parsing.partitions(partition), parsing.renames(rename)
     target = session.server_url("target")
+    gateway = options.gateway_settings(session)
     opening = session.opening()
     from coldhouse.operations import restore
 
@@ -100,7 +101,7 @@ def command(
         dry_run=dry_run,
         resubmit_mutations=resubmit_mutations,
         skip_damaged=skip_damaged,
-        gateway=options.gateway_settings(session),
+        gateway=gateway,
     )
     with opening as repository, session.listener() as listener:
         whose = session.whose(repository, snapshot or "latest")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from coldhouse.clickhouse import (
     Selection,
@@ -33,14 +31,14 @@ from coldhouse.errors import (
     UsageError,
 )
 from coldhouse.events import Listener, Phase, Warned, silent
-from coldhouse.gateway import Gateway, GatewaySettings, load_server
-from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
+from coldhouse.gateway import Gateway, load_server
+from coldhouse.model import Snapshot, TableEntry, TableName
 from coldhouse.operations import choosing
 from coldhouse.operations.reaching import reach_gateway
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_note import RestoreNote
+from coldhouse.operations.restore_options import Rehearsal, RestoreOptions, RestoreReport
 from coldhouse.operations.restore_plan import (
-    Existing,
     RestorePlan,
     Share,
     TableOutcome,
@@ -55,78 +53,11 @@ from coldhouse.operations.survivors import Survivors
 from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
 
-if TYPE_CHECKING:  # of a restore that is not dry
-    from coldhouse.operations.restore_estimate import RestoreEstimate
-
-__all__ = ["RestoreOptions", "RestoreReport", "TableOutcome", "prepare", "run"]
+__all__ = ["Rehearsal", "RestoreOptions", "RestoreReport", "TableOutcome", "prepare", "run"]
 
 
 #: RESTORE reads each file once, from beginning to end: what a pack holds of a larger one is fetched by one request.
 SWEEP = 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreOptions:
-    """What to restore and where to; ``target`` is a URL and may hold a password.
-
-    Either ``snapshot`` (an id, a unique prefix, "latest") or ``at`` (the newest snapshot not later than it) is given;
-    ``source`` (a URL, or an identity) is whose "latest", or whose at that time: without it, the repository must hold
-    snapshots of one source only.
-    ``skip_damaged``: what the repository cannot give back any more is left out instead of ending the restore.
-    """
-
-    target: str = field(repr=False)
-    snapshot: str = ""
-    at: datetime | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    partitions: tuple[tuple[TableName, str], ...] = ()
-    renames: tuple[tuple[str, str], ...] = ()
-    schema_only: bool = False
-    existing: Existing = "fail"
-    dry_run: bool = False
-    resubmit_mutations: bool = False
-    skip_damaged: bool = False
-    gateway: GatewaySettings = field(default_factory=GatewaySettings)
-    source: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """How to restore into an engine that is thrown away afterwards, to see whether it works.
-
-    ``prepare`` makes of an entry what such an engine can have; a table (or function) that ``failed`` does not end the
-    rest; nothing is noted for a repeat, and row counts must be exact.
-    """
-
-    prepare: Callable[[TableEntry], TableEntry]
-    failed: Callable[[str, ColdhouseError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
-    """What a restore did, or with ``dry_run`` would do; ``left_out`` names what was damaged, at the source or since.
-
-    ``served`` are bytes that ClickHouse was sent, ``requests`` those to the store since the repository was opened (None
-    where it does not count). Of a dry run there is an ``estimate`` instead, whose requests are all of it; those up to
-    the plan were counted.
-    """
-
-    snapshot: Snapshot
-    tables: tuple[TableOutcome, ...]
-    warnings: tuple[str, ...]
-    mutations: tuple[tuple[TableName, Mutation], ...]
-    left_out: tuple[str, ...]
-    seconds: float
-    dry_run: bool
-    served: int = 0
-    requests: Requests | None = None
-    estimate: RestoreEstimate | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything that was asked for is back."""
-        return not self.left_out
 
 
 def prepare() -> None:
