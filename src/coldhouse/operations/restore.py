@@ -20,7 +20,6 @@ from coldhouse.clickhouse import (
     statements,
 )
 from coldhouse.errors import (
-    ColdhouseError,
     Corruption,
     RestoreFailed,
     SourceError,
