@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from coldhouse.errors import GatewayError, UsageError
-from coldhouse.gateway import Address, Gateway, GatewaySettings
+from coldhouse.gateway import Address, Gateway, GatewaySettings, server
 from tests.gateway.client import Answer, Client
 from tests.gateway.conftest import Serving, Taking
 from tests.gateway.memory import MemoryObject
@@ -167,6 +168,17 @@ def test_a_taken_port_is_named(gateway: Gateway) -> None:
 def test_a_gateway_that_does_not_run_has_no_addresses() -> None:
     with pytest.raises(GatewayError, match="not running"):
         Gateway(GatewaySettings()).open_serve(lambda _: None)
+
+
+def test_who_takes_any_port_takes_the_same_as_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        reserved = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        first, second = (each.getsockname()[1] for each in reserved)
+    monkeypatch.setattr(server, "USUAL_PORTS", (first, second))
+    for _ in range(2):
+        with Gateway(GatewaySettings()) as one, Gateway(GatewaySettings()) as two, Gateway(GatewaySettings()) as three:
+            assert (one.port, two.port) == (first, second)
+            assert three.port not in (0, first, second)
 
 
 def test_a_stopped_gateway_frees_its_port_and_starts_again() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import subprocess
 import sys
 import urllib.error
@@ -181,7 +181,9 @@ def mount_command(world: World, folder_url: str, *more: str) -> Iterator[subproc
     )
     assert process.stdout is not None
     try:
-        assert select.select([process.stdout], [], [], 60)[0]
+        with selectors.DefaultSelector() as selector:  # the embedded engine may hold a thousand files of this process
+            selector.register(process.stdout, selectors.EVENT_READ)
+            assert selector.select(60)
         yield process
     finally:
         process.kill()

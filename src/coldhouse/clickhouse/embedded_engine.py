@@ -153,11 +153,11 @@ def _through_pipe(connection: Connection, query: bytes, format: str) -> Iterator
         reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             writing.start()
-            while writing.done not in (ready := select.select((reading, writing.done), (), ())[0]):
+            while writing.done not in (ready := _readable(reading, writing.done)):
                 if piece := os.read(reading, PIECE):
                     yield piece
                 elif ready == [reading]:  # written to its end, or not yet begun
-                    select.select((writing.done,), (), (), 0.01)
+                    _readable(writing.done, milliseconds=10)
             while piece := _rest(reading):
                 yield piece
         finally:
@@ -166,6 +166,14 @@ def _through_pipe(connection: Connection, query: bytes, format: str) -> Iterator
             writing.close()
     if writing.error is not None:
         raise writing.error
+
+
+def _readable(*files: int, milliseconds: int | None = None) -> list[int]:
+    """Wait until something can be read, or the other side closed; says where. Files of any number, unlike select()."""
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    return [file for file, _ in poll.poll(milliseconds)]
 
 
 def _rest(reading: int) -> bytes:
