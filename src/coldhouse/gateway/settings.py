@@ -13,9 +13,9 @@ ARCHIVE = "archive.tar"
 class GatewaySettings:
     """Where the gateway listens and how ClickHouse finds it.
 
-    ``listen_port`` 0 takes a free port, the same as last time where that can be. ``url`` is the address that ClickHouse uses where it differs from the
-    listening one (``http://backup-host:9440``; without a path, which would become a part of what ClickHouse signs).
-    With ``tls_cert`` and ``tls_key`` (PEM files) the gateway speaks HTTPS.
+    ``listen_port`` 0 takes a free port, the same as last time where that can be. ``url`` is the address that ClickHouse
+    uses where it differs from the listening one (``http://backup-host:9440``; without a path, which would become a part
+    of what ClickHouse signs). With ``tls_cert`` and ``tls_key`` (PEM files) the gateway speaks HTTPS.
     """
 
     listen_host: str = "127.0.0.1"
