@@ -89,7 +89,8 @@ class Floor:
 class Verdict:
     """What was measured for a bar: our figure, the peer's, and how they compare.
 
-    ``floor`` are the seconds that were left if all that is Coldhouse's own cost nothing but its start; None if unknown.
+    ``floor`` are the seconds that were left if all that is Coldhouse's own cost nothing but its start; ``reached`` are
+    those that the gateway took, at its fastest, that only encrypts and stores, and the start. None if unknown.
     """
 
     bar: Bar
@@ -97,6 +98,7 @@ class Verdict:
     peer: float
     value: float
     floor: Floor | None = None
+    reached: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -166,7 +168,7 @@ def _judge(
     match bar.kind:
         case Kind.FASTER:
             mine, its = ours.spread("seconds").middle, peer.spread("seconds").middle
-            return Verdict(bar, mine, its, its / mine, _floor(bar, by_name, cores))
+            return Verdict(bar, mine, its, its / mine, _floor(bar, by_name, cores), _reached(bar, by_name))
         case Kind.EXTRA:
             mine, its = ours.spread("seconds").middle, peer.spread("seconds").middle
             return Verdict(bar, mine, its, mine - its)
@@ -175,6 +177,13 @@ def _judge(
         case Kind.OBJECTS:
             mine, its = ours.spread("objects").middle, peer.spread("objects").middle
     return Verdict(bar, mine, its, mine / its if its else float("inf"))
+
+
+def _reached(bar: Bar, by_name: Mapping[tuple[str, str], Series]) -> float | None:
+    start, sealed = by_name.get((bar.work, START)), by_name.get((bar.work, SEALED))
+    if start is None or sealed is None:
+        return None
+    return start.spread("seconds").least + sealed.spread("seconds").least
 
 
 def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> Floor | None:

@@ -56,6 +56,7 @@ def write_json(report: Report, path: Path) -> None:
             "peer": each.peer,
             "value": each.value,
             "floor": each.floor.seconds if each.floor else 0.0,
+            "reached": each.reached or 0.0,
         }
         | {"holds": each.holds}
         for each in report.verdicts

@@ -70,7 +70,8 @@ def _why(verdict: Verdict) -> str:
     if not floor.start:
         return f"{best}{floor.kind} takes {floor.least:.2f} s"
     start = f"starting and opening the repository takes {floor.start:.2f} s"
-    return f"{best}{start} and {floor.kind} {floor.least:.2f} s"
+    reached = "" if verdict.reached is None else f"; {verdict.peer / verdict.reached:.2f} is what that gateway reached"
+    return f"{best}{start} and {floor.kind} {floor.least:.2f} s{reached}"
 
 
 def _spread(spread: Spread) -> str:
