@@ -161,3 +161,25 @@ def _wait_until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
+
+
+def test_a_result_streams_from_a_process_that_has_many_files_open(tmp_path: Path) -> None:
+    """As an engine has that reads a table of a thousand columns: select() knows no file beyond 1,023."""
+    script = """
+        import os, sys
+        from coldhouse.clickhouse.embedded_engine import Engine, run
+
+        engine = Engine(sys.argv[1])
+        held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        answer = b"".join(run(engine.connection(), b"SELECT number FROM numbers(3) FORMAT JSONCompact", "TSV"))
+        sys.stdout.buffer.write(answer)
+        sys.stdout.flush()
+        os._exit(0)
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "engine")],
+        check=False,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert b'"rows": 3' in child.stdout, child.stderr.decode()
