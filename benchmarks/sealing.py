@@ -44,7 +44,7 @@ class Sealer:
         self._cipher = AESGCM(AESGCM.generate_key(256))
         self._numbers = count()
         self._lock = threading.Lock()
-        self._memory = SpareMemory(FRAME_SIZE)
+        self._memory = SpareMemory()
         self._bodies: dict[bytes, Sealed] = {}
 
     def take(self, path: bytes, size: int, connection: Connection) -> None:
@@ -86,7 +86,7 @@ class Sealer:
         lengths = [min(FRAME_SIZE, size - frame * FRAME_SIZE) + TAG_SIZE for frame in frames]
         name = _name(number)
         pieces = self._storage.read_through(name, frames.start * SLOT_SIZE, sum(lengths), piece=2 * SLOT_SIZE)
-        with self._memory.lent() as memory:
+        with self._memory.lent(FRAME_SIZE) as memory:
             for frame, sealed in zip(frames, regrouped(pieces, lengths, name), strict=True):
                 plain = memory[: len(sealed) - TAG_SIZE]
                 self._cipher.decrypt_into(_nonce(number, frame), sealed, None, plain)

@@ -17,21 +17,21 @@ def own_memory(size: int) -> mmap:
 
 
 class SpareMemory:
-    """Blocks of one size, lent to whoever works, as many as work at the same time; any thread may use it."""
+    """Blocks that are lent to whoever works, as many as work at the same time; any thread may use it."""
 
-    def __init__(self, size: int) -> None:
-        """The size of a block in bytes."""
-        self._size = size
+    def __init__(self) -> None:
         self._spare: deque[mmap] = deque()
 
     @contextmanager
-    def lent(self) -> Generator[memoryview, None, None]:
-        """A block, of which nobody may look at a byte afterwards."""
+    def lent(self, size: int) -> Generator[memoryview, None, None]:
+        """So many bytes, at which nobody may look afterwards."""
         try:
             block = self._spare.pop()
         except IndexError:
-            block = own_memory(self._size)
+            block = own_memory(size)
+        if len(block) < size:
+            block = own_memory(size)
         try:
-            yield memoryview(block)
+            yield memoryview(block)[:size]
         finally:
             self._spare.append(block)

@@ -75,7 +75,7 @@ class PackReader:
         self._cache_bytes = cache_bytes
         self._fetch_bytes = fetch_bytes
         self._sweep_bytes = sweep_bytes
-        self._memory = SpareMemory(_SWEPT * FRAME_SIZE)
+        self._memory = SpareMemory()
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._block_bytes = 0
@@ -115,12 +115,11 @@ class PackReader:
 
         The next one comes into the same memory: new memory for each cost a restore a tenth of its processor time.
         """
-        with self._memory.lent() as memory:
-            for pack, at, size in _runs(extents, offset, length):
-                if self._sweep_bytes and size >= self._sweep_bytes:
-                    yield from self._sweep(packs[pack], at, size, memory)
-                else:
-                    yield from self._read(packs[pack], at, size)
+        for pack, at, size in _runs(extents, offset, length):
+            if self._sweep_bytes and size >= self._sweep_bytes:
+                yield from self._sweep(packs[pack], at, size)
+            else:
+                yield from self._read(packs[pack], at, size)
 
     def kept(self, extents: Sequence[Extent], offset: int, length: int) -> memoryview | None:
         """A range of a file without waiting: None unless it lies in one frame and that frame is in the cache."""
@@ -137,24 +136,22 @@ class PackReader:
 
     # --------------------------------------------------------------------------------------------------------- sweeps
 
-    def _sweep(self, ref: PackRef, at: int, length: int, memory: memoryview) -> Iterator[memoryview]:
-        """Read through a long run of plaintext in one request; nothing of it is kept but what others lie in as well.
-
-        It is deciphered in ``memory``, which takes ``_SWEPT`` frames and is used again for the next piece.
-        """
+    def _sweep(self, ref: PackRef, at: int, length: int) -> Iterator[memoryview]:
+        """Read through a long run of plaintext in one request; nothing of it is kept but what others lie in as well."""
         opened = self._opened(ref)
         number, last = at // FRAME_SIZE, (at + length - 1) // FRAME_SIZE
         first, end = opened.table.index(number), opened.table.index(last)
         if first is None or end is None or end - first != last - number:
             raise damaged(opened.name, "lacks frames that the manifest says it has")
         begin = at - number * FRAME_SIZE  # in the frames of a piece
-        for frames, sealed in self._sealed(opened, range(first, end + 1)):
-            stop = min(begin + length, len(frames) * FRAME_SIZE)
-            self._decipher(opened, frames, sealed, memory, stop)
-            self._keep_edges(opened, frames, memory, range(begin, stop))
-            yield memory[begin:stop]
-            length -= stop - begin
-            begin = 0
+        with self._memory.lent(_SWEPT * FRAME_SIZE) as memory:
+            for frames, sealed in self._sealed(opened, range(first, end + 1)):
+                stop = min(begin + length, len(frames) * FRAME_SIZE)
+                self._decipher(opened, frames, sealed, memory, stop)
+                self._keep_edges(opened, frames, memory, range(begin, stop))
+                yield memory[begin:stop]
+                length -= stop - begin
+                begin = 0
 
     def _sealed(self, opened: OpenedPack, indexes: range) -> Iterator[tuple[range, memoryview]]:
         """Frames that lie one behind the other, still sealed, as they arrive: some at a time. Raises Corruption."""

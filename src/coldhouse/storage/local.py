@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError, StorageRefused
@@ -52,7 +51,7 @@ class LocalStorage(Storage):
         self._touched: set[tuple[str, ...]] = set()  # folders below the root with entries that may not be on the disk
         self._made_above: set[str] = set()  # folders above the root that have a new entry
         self._sync_lock = threading.Lock()
-        self._memory_of = lru_cache(maxsize=1)(SpareMemory)  # there is one size of pieces at a time
+        self._memory = SpareMemory()
 
     @property
     def url(self) -> str:
@@ -76,7 +75,7 @@ class LocalStorage(Storage):
 
         Raises ObjectMissing, Corruption.
         """
-        with self._memory_of(piece).lent() as memory, self._object(name) as (file, size):
+        with self._memory.lent(piece) as memory, self._object(name) as (file, size):
             for at in range(offset, offset + length, piece):
                 view = memory[: offset + length - at]
                 if _read_into(file, at, view) < len(view):
