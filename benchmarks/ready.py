@@ -1,4 +1,4 @@
-"""What is done before every measured run, so that each begins under the same conditions."""
+"""Memory at hand before every measured run, so that each begins under the same conditions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ memory.madvise(mmap.MADV_HUGEPAGE)
 for page in range(0, len(memory), mmap.PAGESIZE):
     memory[page] = 1
 """
-
-
-def settle() -> None:
-    """Bring to the disk what was written: it is nobody else's work."""
-    os.sync()
 
 
 def fetch_memory(size: int) -> None:

@@ -14,7 +14,7 @@ import obstore
 from obstore.store import S3Store
 
 from benchmarks.processes import Server
-from benchmarks.ready import LARGE, fetch_memory, settle
+from benchmarks.ready import LARGE, fetch_memory
 from benchmarks.shapes import Shape, make
 from tests.support.engine import EngineServer
 from tests.support.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
@@ -60,7 +60,7 @@ class Stage:
 
     def settle(self) -> None:
         """Make the machine ready for a measured run: nothing to be written, and memory for what is large."""
-        settle()
+        os.sync()
         if self.memory:
             fetch_memory(self.memory)
 
@@ -140,7 +140,7 @@ def staged(work: Path, shape: Shape, share: float, *, store: bool) -> Iterator[S
         seaweedfs = SeaweedFS(folder / "seaweedfs").start() if store else None
         if seaweedfs is not None:
             ends.callback(seaweedfs.stop)
-        settle()
+        os.sync()
         memory = int(LARGE * share) if shape is Shape.WIDE else 0
         yield Stage(engine, shape, folder, seaweedfs, memory, ends.enter_context(ExitStack()))
 

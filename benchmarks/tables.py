@@ -70,7 +70,9 @@ def _why(verdict: Verdict) -> str:
     if not floor.start:
         return f"{best}{floor.kind} takes {floor.least:.2f} s"
     start = f"starting and opening the repository takes {floor.start:.2f} s"
-    reached = "" if verdict.reached is None else f"; {verdict.peer / verdict.reached:.2f} is what that gateway reached"
+    reached = ""
+    if verdict.reached is not None:
+        reached = f"; {verdict.peer / verdict.reached:.2f} was reached by a gateway that only encrypts and stores"
     return f"{best}{start} and {floor.kind} {floor.least:.2f} s{reached}"
 
 
