@@ -153,6 +153,7 @@ class Connection:
 def serve(connection: Callable[[socket.socket], Connection]) -> None:
     """Serve until stdin ends, each connection by what ``connection`` makes of it."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")  # not paced, as Coldhouse's is not
 
     def answer(peer: socket.socket) -> None:
         with suppress(ConnectionError):  # the other side goes away when it has had enough

