@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import re
 import secrets
 import string
@@ -56,15 +57,13 @@ class Door:
     secret_key: str = field(repr=False)
     active: set[Request] = field(default_factory=set)
     prompt: Prompt | None = None
-    latest_key: tuple[bytes, bytes] = field(default=(b"", b""), repr=False)
+    latest_key: tuple[bytes, hmac.HMAC] | None = field(default=None, repr=False)
 
-    def signing_key(self, signer: signature.Signer) -> bytes:
+    def signing_key(self, signer: signature.Signer) -> hmac.HMAC:
         """The key for a signer's scope; the latest one is kept."""
-        scope, key = self.latest_key
-        if scope != signer.scope:
-            key = signature.signing_key(self.secret_key, signer)
-            self.latest_key = (signer.scope, key)
-        return key
+        if self.latest_key is None or self.latest_key[0] != signer.scope:
+            self.latest_key = (signer.scope, signature.signing_key(self.secret_key, signer))
+        return self.latest_key[1]
 
 
 def new_address(url: str) -> tuple[Address, str]:
