@@ -70,6 +70,46 @@ def test_a_run_is_one_request_and_short_ranges_stay_with_the_cache() -> None:
         assert before + runs <= reader.requests <= before + runs + 2 * tails + len(packs)
 
 
+def test_the_end_of_a_large_file_is_read_as_the_rest_of_it() -> None:
+    """What lies behind it is not fetched with it, though the run is shorter than what is read through for itself."""
+    repository = repository_on(MemoryStorage())
+    beginning, end = CONTENT[: 6 * FRAME], CONTENT[6 * FRAME :]
+    entries = store(repository, [beginning, end, CONTENT[::-1]], RAW)
+    whole = (*entries[0].extents, *entries[1].extents)
+    packs = packs_of(repository, entries)
+    with repository.pack_reader(sweep_bytes=5 * FRAME) as reader:
+        assert joined(reader.lend(packs, whole, 0, len(CONTENT))) == CONTENT
+        assert all(FRAME <= extent.length < 5 * FRAME for extent in entries[1].extents)
+        assert reader.requests == len(packs) + len(whole)
+        assert reader.bytes_fetched < len(CONTENT) + 2 * FRAME
+
+
+def test_who_reads_on_gets_twice_as_much_each_time() -> None:
+    small = [random.Random(number).randbytes(FRAME // 2) for number in range(22)]
+    repository = repository_on(MemoryStorage())
+    entries = store(repository, small, RAW)
+    packs = packs_of(repository, entries)
+    with repository.pack_reader(fetch_bytes=5 * (FRAME + 16), sweep_bytes=2 * FRAME) as reader:
+        counts = []
+        for entry, content in zip(entries, small, strict=True):
+            assert joined(reader.lend(packs, entry.extents, 0, len(content))) == content
+            counts.append(reader.requests)
+    assert len(packs) == 1
+    assert counts[::2] == [2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5], "a pack's table; then 1, 2, 4, and the last 4 frames"
+
+
+def test_who_reads_here_and_there_gets_a_frame_each_time() -> None:
+    small = [random.Random(number).randbytes(FRAME // 2) for number in range(22)]
+    repository = repository_on(MemoryStorage())
+    entries = store(repository, small, RAW)
+    packs = packs_of(repository, entries)
+    with repository.pack_reader(sweep_bytes=2 * FRAME) as reader:
+        for entry in (entries[0], entries[8], entries[16], entries[4]):
+            joined(reader.lend(packs, entry.extents, 0, entry.size))
+        assert reader.requests == 1 + 4
+        assert reader.bytes_fetched < 5 * FRAME
+
+
 @pytest.mark.parametrize("how", [How.FLIP, How.SHORT])
 def test_damage_on_the_way_is_found(how: How) -> None:
     storage = FaultyStorage(MemoryStorage())

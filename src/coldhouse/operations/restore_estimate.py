@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from coldhouse.model import Extent, FileEntry, PackRef, Part, TableKind
 from coldhouse.operations.estimate import Bounds
 from coldhouse.operations.restore_plan import TableStep
-from coldhouse.repository import Page, limits, pack_sizes
+from coldhouse.repository import Page, is_swept, limits, pack_sizes
 from coldhouse.storage.counted import Requests
 
 __all__ = ["RestoreEstimate", "RestoreSurroundings", "TableReads", "estimate_restore"]
@@ -81,7 +81,7 @@ def estimate_restore(tables: Iterable[TableReads], around: RestoreSurroundings) 
         reads = _Reads()
         for packs, file in _files(table, around):
             served += file.size
-            reads.add(packs, file.extents, around.sweep)
+            reads.add(packs, file, around.sweep)
         whole.join(reads)
         both = group.joined(reads)
         if not both.fit:
@@ -142,11 +142,11 @@ class _Use:
         self.touches = self.sweeps = self.swept_bytes = 0
         self.stays = False
 
-    def add(self, extent: Extent, sweep: int) -> None:
+    def add(self, extent: Extent, *, swept: bool) -> None:
         """Read a run of a file."""
         frames = pack_sizes.frame_mask(extent)
         number = frames.bit_count()
-        if sweep and extent.length >= sweep:
+        if swept:
             self.swept |= frames
             self.sweeps += 1
             self.swept_bytes += pack_sizes.largest(self.ref, number)
@@ -195,10 +195,11 @@ class _Reads:
     def __init__(self) -> None:
         self._uses: dict[bytes, _Use] = {}
 
-    def add(self, packs: Mapping[bytes, PackRef], extents: Iterable[Extent], sweep: int) -> None:
+    def add(self, packs: Mapping[bytes, PackRef], file: FileEntry, sweep: int) -> None:
         """Read a file once, from beginning to end."""
-        for extent in extents:
-            self._use(packs[extent.pack]).add(extent, sweep)
+        for extent in file.extents:
+            swept = sweep > 0 and is_swept(file.size, extent.length, sweep)
+            self._use(packs[extent.pack]).add(extent, swept=swept)
 
     def join(self, other: _Reads) -> None:
         """Read what another one reads, too."""

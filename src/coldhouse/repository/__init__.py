@@ -35,7 +35,7 @@ from coldhouse.repository.names import snapshot as snapshot_name
 from coldhouse.repository.opened_pack import DamagedFrames
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
-from coldhouse.repository.pack_reader import PackReader, frames_of
+from coldhouse.repository.pack_reader import PackReader, frames_of, is_swept
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page, PageMatch, digest_of_states, match_pages
 from coldhouse.repository.page_encoding import PagePart
@@ -72,6 +72,7 @@ __all__ = [
     "frames_of",
     "id_of",
     "init",
+    "is_swept",
     "key_lines",
     "manifest_name",
     "match_pages",
