@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from coldhouse.errors import OldKey, UsageError
 from coldhouse.events import Listener, Warned, silent
@@ -46,7 +46,7 @@ def _readable(repository: Repository, listener: Listener) -> Iterator[Snapshot]:
 
 def known_times(repository: Repository) -> list[tuple[str, datetime]]:
     """The ids of all snapshots and when they were begun, oldest first: what a key that cannot read can list."""
-    return [(id, datetime.strptime(id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)) for id in repository.snapshot_ids()]
+    return [(id, datetime.fromisoformat(id[:16])) for id in repository.snapshot_ids()]
 
 
 def chosen(found: Iterable[Snapshot], source: str = "", tags: tuple[tuple[str, str], ...] = ()) -> list[Snapshot]:
