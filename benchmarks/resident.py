@@ -62,7 +62,8 @@ def serve(place: str, passphrase: str, source: str, tables: str) -> None:
     import coldhouse
     from coldhouse.operations import backup
 
-    backup.prepare()
+    with backup.prepare(source):
+        pass  # all is imported now; each backup connects by itself
     options = coldhouse.BackupOptions(source=source, include=(tables,), compression="none")
     with coldhouse.open_repository(place, passphrase) as repository:
         _say(_READY)

@@ -16,6 +16,7 @@ from coldhouse.events import Listener, Phase, Warned
 from coldhouse.gateway import GatewaySettings
 from coldhouse.model import TableName
 from coldhouse.operations.backup import BackupOptions, BackupReceipt
+from coldhouse.operations.connecting import Connecting
 from coldhouse.operations.restore import RestoreOptions, RestoreReport
 from coldhouse.repository import Repository
 from tests.cli import values
@@ -90,7 +91,9 @@ def test_listing_a_local_folder_loads_no_cloud_no_server_and_no_database(reposit
 def test_backup_hands_on_what_was_asked(repository: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[BackupOptions] = []
 
-    def backup(repository: Repository, options: BackupOptions, listener: Listener) -> BackupReceipt:
+    def backup(
+        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+    ) -> BackupReceipt:
         asked.append(options)
         listener(Phase("sending"))
         listener(Warned("one disk"))
@@ -128,7 +131,9 @@ def test_a_warning_stands_on_a_terminal_once(
 ) -> None:
     """It came with the log, right above the receipt; where the two go different ways, both have it."""
 
-    def backup(repository: Repository, options: BackupOptions, listener: Listener) -> BackupReceipt:
+    def backup(
+        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+    ) -> BackupReceipt:
         listener(Warned("one disk"))
         return BackupReceipt(values.snapshot(), repository.url, 1.0, (), ("one disk", "not in the log"))
 
@@ -155,7 +160,9 @@ def test_how_hard_a_backup_works_is_handed_on(
     monkeypatch.setattr("coldhouse.operations.priority.step_back", lambda url, nice: asked.append((url, nice)))
     uploads: list[int] = []
 
-    def backup(repository: Repository, options: BackupOptions, listener: Listener) -> BackupReceipt:
+    def backup(
+        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+    ) -> BackupReceipt:
         uploads.append(options.uploads)
         return BackupReceipt(values.snapshot(), repository.url, 1.0, (), ())
 
@@ -176,7 +183,9 @@ def test_a_backup_with_damage_at_the_source_is_3(
 ) -> None:
     damaged = ("shop.orders p",)
 
-    def backup(repository: Repository, options: BackupOptions, listener: Listener) -> BackupReceipt:
+    def backup(
+        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+    ) -> BackupReceipt:
         return BackupReceipt(values.snapshot(damaged=damaged), repository.url, 1.0, damaged, ())
 
     monkeypatch.setattr("coldhouse.operations.backup.run", backup)
@@ -187,7 +196,9 @@ def test_a_backup_with_damage_at_the_source_is_3(
 def test_restore_hands_on_what_was_asked(repository: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[RestoreOptions] = []
 
-    def restore(repository: Repository, options: RestoreOptions, listener: Listener) -> RestoreReport:
+    def restore(
+        repository: Repository, options: RestoreOptions, listener: Listener, *, connecting: Connecting
+    ) -> RestoreReport:
         asked.append(options)
         left_out = () if options.dry_run else ("shop.orders p",)
         return RestoreReport(values.snapshot(), (), (), (), left_out, 1.0, options.dry_run)

@@ -12,6 +12,7 @@ from coldhouse.cli.session import Session
 
 if TYPE_CHECKING:
     from coldhouse.operations.backup import BackupOptions
+    from coldhouse.operations.connecting import Connecting
     from coldhouse.operations.opening import Opening
 
 DONE, IN_PART = 0, 3
@@ -70,7 +71,7 @@ def command(
     opening = session.opening()
     from coldhouse.operations import backup
 
-    backup.prepare()
+    connecting = backup.prepare(source)
     chosen = backup.BackupOptions(
         source=source,
         include=table,
@@ -83,9 +84,9 @@ def command(
         gateway=gateway,
     )
     if dry_run:
-        return _preview(session, opening, chosen)
+        return _preview(session, opening, chosen, connecting)
     with opening as repository, session.listener() as listener:
-        receipt = backup.run(repository, chosen, listener)
+        receipt = backup.run(repository, chosen, listener, connecting)
     if session.json:
         from coldhouse.cli import documents
 
@@ -97,11 +98,11 @@ def command(
     return DONE if receipt.complete else IN_PART
 
 
-def _preview(session: Session, opening: Opening, chosen: BackupOptions) -> int:
+def _preview(session: Session, opening: Opening, chosen: BackupOptions, connecting: Connecting) -> int:
     from coldhouse.operations import backup
 
     with opening as repository, session.listener() as listener:
-        preview = backup.preview(repository, chosen, listener)
+        preview = backup.preview(repository, chosen, listener, connecting)
     if session.json:
         from coldhouse.cli import documents
 

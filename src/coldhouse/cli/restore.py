@@ -87,7 +87,7 @@ def command(
     opening = session.opening()
     from coldhouse.operations import restore
 
-    restore.prepare()
+    connecting = restore.prepare(target)
     chosen = restore.RestoreOptions(
         target=target,
         snapshot=snapshot,
@@ -105,7 +105,7 @@ def command(
     )
     with opening as repository, session.listener() as listener:
         whose = session.whose(repository, snapshot or "latest")
-        report = restore.run(repository, replace(chosen, source=whose), listener)
+        report = restore.run(repository, replace(chosen, source=whose), listener, connecting=connecting)
     if session.json:
         from coldhouse.cli import documents
 

@@ -17,7 +17,6 @@ from coldhouse.clickhouse import (
     inspect,
     load_client,
     mutations,
-    open_source,
 )
 from coldhouse.clickhouse.mutations import Pending
 from coldhouse.errors import BackupFailed, StatementFailed, StorageFull, UsageError
@@ -26,6 +25,7 @@ from coldhouse.gateway import GatewaySettings
 from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
+from coldhouse.operations.connecting import Connecting
 from coldhouse.operations.delivery import GONE, Delivery, Ends
 from coldhouse.operations.disks import same_disk
 from coldhouse.operations.estimate import BackupPreview, Bounds, Surroundings, estimate_backup, preview_table
@@ -81,19 +81,30 @@ class BackupReceipt:
         return not self.damaged
 
 
-def prepare() -> None:
-    """Import what a backup needs and its modules do not import by themselves: for who has time at the moment."""
+def prepare(source: str) -> Connecting:
+    """Import what its modules do not import by themselves, and begin to connect: for who has time at the moment.
+
+    Raises UsageError (URL).
+    """
     load_client()
+    return Connecting(source, create=False)
 
 
-def run(repository: Repository, options: BackupOptions, listener: Listener = silent) -> BackupReceipt:
+def run(
+    repository: Repository,
+    options: BackupOptions,
+    listener: Listener = silent,
+    connecting: Connecting | None = None,
+) -> BackupReceipt:
     """Take one snapshot and return its receipt; nothing is visible in the repository before it is complete.
+
+    ``connecting`` is what ``prepare`` gave, if it was called.
 
     Raises SourceError where ClickHouse refuses, GatewayUnreachable where it cannot reach us, StorageError where the
     repository fails, BackupFailed where the statement fails, Interrupted on Ctrl-C.
     """
     with (
-        open_source(options.source, create=False) as source,
+        connecting or Connecting(options.source, create=False) as source,
         recalling(repository, lambda text: listener(Warned(text))) as recalled,
     ):
         inspect.check_source(source)
@@ -111,13 +122,18 @@ def run(repository: Repository, options: BackupOptions, listener: Listener = sil
     raise BackupFailed("the tables of the source keep changing", hint="repeat when no table is being dropped")
 
 
-def preview(repository: Repository, options: BackupOptions, listener: Listener = silent) -> BackupPreview:
+def preview(
+    repository: Repository,
+    options: BackupOptions,
+    listener: Listener = silent,
+    connecting: Connecting | None = None,
+) -> BackupPreview:
     """Say what :func:`run` would do and what it would cost; nothing is sent, stored or changed.
 
     Raises SourceError, UsageError, StorageError, StorageFull as :func:`run` does.
     """
     with (
-        open_source(options.source, create=False) as source,
+        connecting or Connecting(options.source, create=False) as source,
         recalling(repository, lambda text: listener(Warned(text))) as recalled,
     ):
         inspect.check_source(source)

@@ -16,7 +16,6 @@ from coldhouse.clickhouse import (
     definition,
     inspect,
     load_client,
-    open_source,
     statements,
 )
 from coldhouse.errors import (
@@ -33,6 +32,7 @@ from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import Gateway, load_server
 from coldhouse.model import Snapshot, TableEntry, TableName
 from coldhouse.operations import choosing
+from coldhouse.operations.connecting import Connecting
 from coldhouse.operations.reaching import reach_gateway
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_note import RestoreNote
@@ -59,16 +59,25 @@ __all__ = ["Rehearsal", "RestoreOptions", "RestoreReport", "TableOutcome", "prep
 SWEEP = 2 << 20
 
 
-def prepare() -> None:
-    """Import what a restore needs and its modules do not import by themselves: for who has time at the moment."""
+def prepare(target: str) -> Connecting:
+    """Begin to connect to the target, and import what a restore needs and its modules do not import by themselves.
+
+    For who has time at the moment. Raises UsageError (URL).
+    """
     load_client()
+    connecting = Connecting(target)
     load_server()
+    return connecting
 
 
 def run(
-    repository: Repository, options: RestoreOptions, listener: Listener = silent, rehearsal: Rehearsal | None = None
+    repository: Repository,
+    options: RestoreOptions,
+    listener: Listener = silent,
+    rehearsal: Rehearsal | None = None,
+    connecting: Connecting | None = None,
 ) -> RestoreReport:
-    """Restore tables of a snapshot and return the report.
+    """Restore tables of a snapshot and return the report; ``connecting`` is what ``prepare`` gave, if it was called.
 
     Raises NoSuchSnapshot, UsageError, TargetExists (nothing touched), Corruption (naming the object), SourceError,
     RestoreFailed, Interrupted; after those the same call continues where this one ended.
@@ -79,7 +88,7 @@ def run(
         if rehearsal is None:  # a drill has announced itself
             noted = stack.enter_context(repository.reading("restore", [snapshot.id]))
             snapshot = repository.snapshot(snapshot.id)
-        target = stack.enter_context(open_source(options.target))
+        target = stack.enter_context(connecting or Connecting(options.target))
         restore = _Restore(repository, snapshot, target, options, listener, rehearsal)
         if options.dry_run:
             return restore.preview(noted=noted)
