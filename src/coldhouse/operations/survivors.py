@@ -61,7 +61,7 @@ def unreadable_files(reader: PackReader, page: Page, part: Part) -> list[str]:
     found: list[str] = []
     for file in part.files:
         try:
-            for _ in reader.read(page.packs, file.extents, 0, file.size):
+            for _ in reader.lend(page.packs, file.extents, 0, file.size):
                 pass
         except Corruption as error:
             found.append(f"{file.name}: {error.object_name}")
