@@ -198,8 +198,7 @@ class _Reads:
     def add(self, packs: Mapping[bytes, PackRef], file: FileEntry, sweep: int) -> None:
         """Read a file once, from beginning to end."""
         for extent in file.extents:
-            swept = sweep > 0 and is_swept(file.size, extent.length, sweep)
-            self._use(packs[extent.pack]).add(extent, swept=swept)
+            self._use(packs[extent.pack]).add(extent, swept=is_swept(file.size, extent.length, sweep))
 
     def join(self, other: _Reads) -> None:
         """Read what another one reads, too."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from coldhouse.errors import Corruption, ObjectMissing
@@ -57,26 +56,13 @@ class _Flight(Generic[T]):
         return self._landed[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Ahead:
-    """Where the latest request for frames of a pack ended, and how much comes at once if the next goes on there."""
-
-    stop: int = -1
-    bytes: int = 0
-
-    def bytes_from(self, index: int) -> int:
-        """How many bytes a request from this frame on fetches at most; a frame comes in any case."""
-        return self.bytes if index == self.stop else SLOT_SIZE
-
-
 class PackReader:
     """Reads byte ranges of files out of packs; any thread may use it.
 
     Decrypted frames are kept up to ``cache_bytes``, the least recently used go first. One request fetches at most
     ``fetch_bytes`` (and at least a frame): what lies behind the frame asked for comes along and waits in the cache.
     What is lent in ranges of at least ``sweep_bytes`` is read through instead, past the cache, by one request for each
-    run of a frame or more in a pack; 0: nothing is. Then what lies behind a frame is mostly read through as well, so
-    that only who reads on gets more than the frame asked for: twice as much each time.
+    run of a frame or more in a pack; 0: nothing is.
     """
 
     def __init__(
@@ -94,7 +80,6 @@ class PackReader:
         self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._block_bytes = 0
         self._block_flights: dict[tuple[bytes, int], _Flight[dict[int, bytes]]] = {}
-        self._ahead: dict[bytes, _Ahead] = {}
         self._packs: OrderedDict[bytes, OpenedPack] = OrderedDict()
         self._pack_flights: dict[bytes, _Flight[OpenedPack]] = {}
 
@@ -109,7 +94,6 @@ class PackReader:
         with self._lock:
             self._blocks.clear()
             self._block_bytes = 0
-            self._ahead.clear()
             self._packs.clear()
 
     def read(
@@ -132,7 +116,7 @@ class PackReader:
         The next one comes into the same memory: new memory for each cost a restore a tenth of its processor time.
         """
         for pack, at, size in _runs(extents, offset, length):
-            if self._sweep_bytes and is_swept(length, size, self._sweep_bytes):
+            if is_swept(length, size, self._sweep_bytes):
                 yield from self._sweep(packs[pack], at, size)
             else:
                 yield from self._read(packs[pack], at, size)
@@ -232,19 +216,14 @@ class PackReader:
         """Choose the frames, by their places in the table, that one request will fetch; the lock is held."""
         starts, numbers = opened.table.starts, opened.table.numbers
         flight: _Flight[dict[int, bytes]] = _Flight()
-        most = self._fetch_bytes
-        if self._sweep_bytes:
-            most = min(most, self._ahead.pop(opened.ref.id, _Ahead()).bytes_from(index))
         stop = index
         while stop < len(numbers):
             key = (opened.ref.id, numbers[stop])
-            beyond = starts[stop + 1] - starts[index] > most
+            beyond = starts[stop + 1] - starts[index] > self._fetch_bytes
             if stop > index and (beyond or key in self._blocks or key in self._block_flights):
                 break
             self._block_flights[key] = flight
             stop += 1
-        if self._sweep_bytes:
-            self._ahead[opened.ref.id] = _Ahead(stop, 2 * most)
         return range(index, stop)
 
     def _fly(self, opened: OpenedPack, claimed: range) -> dict[int, bytes]:
@@ -326,8 +305,7 @@ class PackReader:
             del self._pack_flights[ref.id]
             self._packs[ref.id] = opened
             if len(self._packs) > TABLES:
-                gone, _ = self._packs.popitem(last=False)
-                self._ahead.pop(gone, None)
+                self._packs.popitem(last=False)
         mine.land(opened)
         return opened
 
@@ -362,8 +340,8 @@ def _runs(extents: Sequence[Extent], offset: int, length: int) -> Iterator[tuple
 
 
 def is_swept(length: int, run: int, sweep_bytes: int) -> bool:
-    """Whether a run of bytes is read through: it is of a large range, and does not share its only frame with others."""
-    return length >= sweep_bytes and run >= FRAME_SIZE
+    """Whether a run of bytes is read through: it is of a large range, and has a frame's length at least; 0: none is."""
+    return 0 < sweep_bytes <= length and run >= FRAME_SIZE
 
 
 def _frames(at: int, length: int) -> Iterator[tuple[int, int, int]]:

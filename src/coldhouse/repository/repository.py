@@ -230,7 +230,7 @@ class Repository:
     ) -> PackReader:
         """Begin to read file contents, with a cache of decrypted bytes and requests of at most ``fetch_bytes``.
 
-        What it lends in ranges of at least ``sweep_bytes`` is read by one request each, past the cache; 0: nothing is.
+        What it lends in ranges of at least ``sweep_bytes`` is read past the cache, a run by one request; 0: nothing is.
         """
         return PackReader(self.storage, self._ring, cache_bytes, fetch_bytes, sweep_bytes)
 
