@@ -96,6 +96,27 @@ def test_small_files_share_requests_in_whatever_order_they_are_read() -> None:
         assert reader.requests == 1 + 3, "a pack's table; frames 0 to 6, 8 to 10, and 7"
 
 
+def test_what_will_be_read_through_does_not_come_along_behind_a_small_file() -> None:
+    """Unless a small file lies behind it that does: that would be another request."""
+    contents = [b"a", CONTENT[: 3 * FRAME], b"b", CONTENT[3 * FRAME : 8 * FRAME], b"c" * FRAME, b"d"]
+    repository = repository_on(MemoryStorage())
+    entries = store(repository, contents, RAW)
+    packs = packs_of(repository, entries)
+    with repository.pack_reader(fetch_bytes=6 * (FRAME + 16), sweep_bytes=3 * FRAME) as reader:
+        swept = reader.swept_frames()
+        for entry in entries:
+            swept.add(entry)
+        (table,) = packs.values()
+        for number in (0, 2, 4, 5):
+            assert (
+                joined(reader.lend(packs, entries[number].extents, 0, len(contents[number]), swept)) == contents[number]
+            )
+        assert reader.requests == 1 + 2, "a pack's table; frames 0 to 3; 8 and 9, without the 4 to 7 before them"
+        assert reader.bytes_fetched <= 6 * (FRAME + 16) + table.table_size + 1024
+        for number in (1, 3):
+            assert joined(reader.lend(packs, entries[number].extents, 0, len(contents[number]))) == contents[number]
+
+
 @pytest.mark.parametrize("how", [How.FLIP, How.SHORT])
 def test_damage_on_the_way_is_found(how: How) -> None:
     storage = FaultyStorage(MemoryStorage())

@@ -13,7 +13,7 @@ from coldhouse.gateway import AtHand, Served
 from coldhouse.model import Buffer, Extent, FileEntry, TableEntry
 from coldhouse.operations.restore_plan import Share
 from coldhouse.operations.survivors import unreadable_files
-from coldhouse.repository import PackReader, Page
+from coldhouse.repository import PackReader, Page, SweptFrames
 
 DOCUMENT = ".backup"
 DEFINITIONS = "sql"
@@ -57,10 +57,11 @@ class ServedFile(AtHand):
     extents: tuple[Extent, ...]
     size: int
     etag: str
+    swept: SweptFrames | None = None
 
     def read(self, offset: int, length: int) -> Iterator[Buffer]:
         """Yield a range of it. Raises Corruption, naming the pack, instead of a wrong byte."""
-        return self.reader.lend(self.page.packs, self.extents, offset, length)
+        return self.reader.lend(self.page.packs, self.extents, offset, length, self.swept)
 
     def at_hand(self, offset: int, length: int) -> Buffer | None:
         """A range that lies in one frame that was read, authenticated and kept."""
@@ -88,6 +89,7 @@ class RestoreSource:
         self._entry = entry
         self._skip_damaged = skip_damaged
         self._reader = reader
+        self._swept = reader.swept_frames()
         self._pages = list(pages)
         self._partitions = partitions
         self._starts: list[int] = []
@@ -125,7 +127,7 @@ class RestoreSource:
         position = bisect_right(self._starts, number) - 1
         page = self._pages[position]
         file = page.file(number - self._starts[position])
-        return ServedFile(self._reader, page, file.extents, file.size, file.checksum.hex())
+        return ServedFile(self._reader, page, file.extents, file.size, file.checksum.hex(), self._swept)
 
     def _counted(self, items: Iterable[document.RestoreFile]) -> Iterator[document.RestoreFile]:
         for item in items:
@@ -157,5 +159,6 @@ class RestoreSource:
 
     def _part_items(self, part: str, files: tuple[FileEntry, ...], first: int) -> Iterator[document.RestoreFile]:
         for offset, file in enumerate(files):
+            self._swept.add(file)
             path = layout.part_file(self._entry.name, layout.served_part_name(part), file.name)
             yield document.RestoreFile(path, file.size, file.checksum, f"{FILES}/{first + offset}")

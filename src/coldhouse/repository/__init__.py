@@ -35,7 +35,7 @@ from coldhouse.repository.names import snapshot as snapshot_name
 from coldhouse.repository.opened_pack import DamagedFrames
 from coldhouse.repository.own_state import OwnState
 from coldhouse.repository.pack_format import Run
-from coldhouse.repository.pack_reader import PackReader, frames_of, is_swept
+from coldhouse.repository.pack_reader import PackReader, frames_of
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page, PageMatch, digest_of_states, match_pages
 from coldhouse.repository.page_encoding import PagePart
@@ -43,6 +43,7 @@ from coldhouse.repository.records import IMPOSSIBLE
 from coldhouse.repository.recovery import key_lines, read_key_lines
 from coldhouse.repository.repository import Repository, init, open_repository
 from coldhouse.repository.slots import Slot, Slots
+from coldhouse.repository.sweeps import SweptFrames, is_swept
 
 __all__ = [
     "IMPOSSIBLE",
@@ -68,6 +69,7 @@ __all__ = [
     "Slot",
     "Slots",
     "SnapshotDraft",
+    "SweptFrames",
     "digest_of_states",
     "frames_of",
     "id_of",

@@ -19,6 +19,7 @@ from coldhouse.repository.pack_format import (
     open_frame,
     open_frame_into,
 )
+from coldhouse.repository.sweeps import SweptFrames, is_swept
 from coldhouse.spare_memory import SpareMemory
 from coldhouse.storage.base import Storage
 
@@ -109,17 +110,27 @@ class PackReader:
             yield from self._read(packs[pack], at, size)
 
     def lend(
-        self, packs: Mapping[bytes, PackRef], extents: Sequence[Extent], offset: int, length: int
+        self,
+        packs: Mapping[bytes, PackRef],
+        extents: Sequence[Extent],
+        offset: int,
+        length: int,
+        swept: SweptFrames | None = None,
     ) -> Iterator[memoryview]:
         """As :meth:`read`, with long runs read through; a piece is valid until the next is asked for, and no longer.
 
         The next one comes into the same memory: new memory for each cost a restore a tenth of its processor time.
+        Of what lies behind short runs, nothing comes along of which only frames are left that are ``swept``.
         """
         for pack, at, size in _runs(extents, offset, length):
             if is_swept(length, size, self._sweep_bytes):
                 yield from self._sweep(packs[pack], at, size)
             else:
-                yield from self._read(packs[pack], at, size)
+                yield from self._read(packs[pack], at, size, swept.of(pack) if swept else 0)
+
+    def swept_frames(self) -> SweptFrames:
+        """Begin to note what will be read through, for :meth:`lend`."""
+        return SweptFrames(self._sweep_bytes)
 
     def kept(self, extents: Sequence[Extent], offset: int, length: int) -> memoryview | None:
         """A range of a file without waiting: None unless it lies in one frame and that frame is in the cache."""
@@ -190,11 +201,11 @@ class PackReader:
 
     # --------------------------------------------------------------------------------------------------------- frames
 
-    def _read(self, ref: PackRef, at: int, length: int) -> Iterator[memoryview]:
+    def _read(self, ref: PackRef, at: int, length: int, swept: int = 0) -> Iterator[memoryview]:
         for frame, begin, end in _frames(at, length):
-            yield _cut(self._frame(ref, frame), begin, end, ref.id, frame)
+            yield _cut(self._frame(ref, frame, swept), begin, end, ref.id, frame)
 
-    def _frame(self, ref: PackRef, number: int) -> bytes:
+    def _frame(self, ref: PackRef, number: int, swept: int) -> bytes:
         opened = self._opened(ref)
         index = opened.table.index(number)
         if index is None:
@@ -207,23 +218,24 @@ class PackReader:
                     return block
                 flight = self._block_flights.get((ref.id, number))
                 if flight is None:
-                    claimed = self._claim(opened, index)
+                    claimed = self._claim(opened, index, swept)
             blocks = self._fly(opened, claimed) if flight is None else flight.wait()
             if number in blocks:
                 return blocks[number]
 
-    def _claim(self, opened: OpenedPack, index: int) -> range:
+    def _claim(self, opened: OpenedPack, index: int, swept: int) -> range:
         """Choose the frames, by their places in the table, that one request will fetch; the lock is held."""
-        starts, numbers = opened.table.starts, opened.table.numbers
-        flight: _Flight[dict[int, bytes]] = _Flight()
-        stop = index
-        while stop < len(numbers):
-            key = (opened.ref.id, numbers[stop])
-            beyond = starts[stop + 1] - starts[index] > self._fetch_bytes
-            if stop > index and (beyond or key in self._blocks or key in self._block_flights):
+        id, starts, numbers = opened.ref.id, opened.table.starts, opened.table.numbers
+        stop = index + 1
+        for behind in range(stop, len(numbers)):
+            key = (id, numbers[behind])
+            beyond = starts[behind + 1] - starts[index] > self._fetch_bytes
+            if beyond or key in self._blocks or key in self._block_flights:
                 break
-            self._block_flights[key] = flight
-            stop += 1
+            if not swept >> numbers[behind] & 1:
+                stop = behind + 1
+        flight: _Flight[dict[int, bytes]] = _Flight()
+        self._block_flights.update({(id, numbers[claimed]): flight for claimed in range(index, stop)})
         return range(index, stop)
 
     def _fly(self, opened: OpenedPack, claimed: range) -> dict[int, bytes]:
@@ -337,11 +349,6 @@ def _runs(extents: Sequence[Extent], offset: int, length: int) -> Iterator[tuple
         yield extent.pack, extent.offset + offset, size
         length -= size
         offset = 0
-
-
-def is_swept(length: int, run: int, sweep_bytes: int) -> bool:
-    """Whether a run of bytes is read through: it is of a large range, and has a frame's length at least; 0: none is."""
-    return 0 < sweep_bytes <= length and run >= FRAME_SIZE
 
 
 def _frames(at: int, length: int) -> Iterator[tuple[int, int, int]]:
