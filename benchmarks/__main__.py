@@ -6,7 +6,6 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import machine
@@ -16,6 +15,7 @@ from benchmarks.report import Report, as_text, write_docs, write_json
 from benchmarks.runner import Order, choose, run
 from benchmarks.shapes import Shape, Sizes
 from benchmarks.works import WORKS
+from coldhouse.records import replace
 from tests.support.engine import CHECKOUT
 
 

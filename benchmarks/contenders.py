@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from benchmarks.processes import Server, measured, run_command
 from benchmarks.resident import Resident
 from benchmarks.shapes import Shape
 from benchmarks.stage import Stage, Written
+from coldhouse.records import replace
 from tests.support.engine import CHECKOUT
 
 PASSPHRASE = "a passphrase for benchmarks"

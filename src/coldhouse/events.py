@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """A new step began; ``text`` is one short line in the present tense."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far the present step is, in bytes of ClickHouse data; ``total`` is 0 while unknown."""
 
     done: int
@@ -22,8 +21,7 @@ class Progress:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """Something that the user must know but that does not stop the work."""
 
     text: str

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 Buffer = bytes | bytearray | memoryview
 Octets = bytes  # the type, where a record has a field called bytes
 
@@ -18,8 +20,7 @@ Octets = bytes  # the type, where a record has a field called bytes
 WHOLE_TABLE = ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TableName:
+class TableName(Struct, frozen=True, order=True):
     """A table as ClickHouse names it; an empty ``table`` stands for the database itself."""
 
     database: str
@@ -29,8 +30,7 @@ class TableName:
         return f"{self.database}.{self.table}" if self.table else self.database
 
 
-@dataclass(frozen=True, slots=True)
-class PackRef:
+class PackRef(Struct, frozen=True):
     """A stored pack: ``size`` of the whole object and of its sealed frame table, in bytes."""
 
     id: bytes
@@ -38,8 +38,7 @@ class PackRef:
     table_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(Struct, frozen=True):
     """A run of plaintext in a pack: ``offset`` = frame number * frame size + offset in the frame, in bytes."""
 
     pack: bytes
@@ -47,8 +46,7 @@ class Extent:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(Struct, frozen=True):
     """A file of a part: ``checksum`` is ClickHouse's CityHash128 as 16 bytes (empty for an empty file).
 
     ``name`` is relative to its part and may have slashes (projections). ``damaged``: the bytes that the source sent did
@@ -77,8 +75,7 @@ class PartState:
     files: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part as a snapshot holds it: its state at the source and its files."""
 
     state: PartState
@@ -90,8 +87,7 @@ class Part:
         return len(self.files)
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestRef:
+class ManifestRef(Struct, frozen=True):
     """A stored manifest object: 16 random bytes as its name, its size, and the BLAKE2b-128 of its sealed bytes."""
 
     id: bytes
@@ -99,8 +95,7 @@ class ManifestRef:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PageRef:
+class PageRef(Struct, frozen=True):
     """A manifest page: a run of partitions (in the order of their ids) of one table, and what it holds.
 
     ``digest`` covers the states of its parts (see ``digest_of_states``); ``content`` is the BLAKE2b-128 of the page's
@@ -120,8 +115,7 @@ class PageRef:
     inline: Octets = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(Struct, frozen=True):
     """A mutation that was unfinished when the snapshot was taken: its id and its ALTER command."""
 
     id: str
@@ -136,8 +130,7 @@ class TableKind(StrEnum):
     DEFINITION = "definition"  # views, dictionaries, Distributed, Kafka, ...: nothing but the definition
 
 
-@dataclass(frozen=True, slots=True)
-class TableEntry:
+class TableEntry(Struct, frozen=True):
     """A table (or, with an empty table name, a database) as a snapshot holds it.
 
     ``definition`` is the text of ClickHouse's own backup .sql file; ``inspected`` a digest of the definition as the
@@ -168,8 +161,7 @@ class TableEntry:
         return self.kind is not TableKind.FILES or self.rows > 0 or self.bytes == 0
 
 
-@dataclass(frozen=True, slots=True)
-class SourceInfo:
+class SourceInfo(Struct, frozen=True):
     """Which ClickHouse a snapshot was taken from; ``url`` without credentials, ``identity`` stable over renames."""
 
     url: str
@@ -179,8 +171,7 @@ class SourceInfo:
     timezone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accounting:
+class Accounting(Struct, frozen=True):
     """D = B + I in bytes of ClickHouse files (``data``, ``reused``, ``new``), and what went over to the store.
 
     ``sent`` are bytes that ClickHouse sent; ``stored`` bytes and ``objects`` that were written to the repository.
@@ -199,16 +190,14 @@ class Accounting:
     databases: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SqlFunction:
+class SqlFunction(Struct, frozen=True):
     """An SQL user-defined function: its name and its CREATE statement."""
 
     name: str
     definition: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The root of a snapshot: who, when, what it cost, and where its catalog is.
 
     ``catalog`` holds the table entries in the order of their names. ``damaged`` names parts (``db.table part``) whose

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from coldhouse.cli import documents
 from coldhouse.model import Mutation, TableKind, TableName
@@ -11,6 +10,7 @@ from coldhouse.operations.init import RepositoryInfo
 from coldhouse.operations.restore import RestoreReport
 from coldhouse.operations.restore_plan import Share, TableOutcome
 from coldhouse.operations.show import SnapshotDetail
+from coldhouse.records import replace
 from tests.cli import values
 
 SNAPSHOT = {

@@ -25,7 +25,8 @@ Capture = pytest.CaptureFixture[str]
 Body = Callable[[Session], int | None]
 Install = Callable[[Body], None]
 
-HEAVY = ("obstore", "uvicorn", "clickhouse_connect", "rich", "cryptography", "chdb", "msgspec", "asyncio", "zstandard")
+#: msgspec is not among them: it makes the records that every command has, and with them it costs less than they would.
+HEAVY = ("obstore", "uvicorn", "clickhouse_connect", "rich", "cryptography", "chdb", "asyncio", "zstandard")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -14,6 +13,7 @@ from coldhouse.operations.estimate import Requests
 from coldhouse.operations.restore import RestoreReport
 from coldhouse.operations.restore_plan import Share, TableOutcome
 from coldhouse.operations.show import SnapshotDetail
+from coldhouse.records import replace
 from tests.cli import values
 
 

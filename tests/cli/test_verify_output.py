@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from coldhouse.cli import verify_output
 from coldhouse.operations.verify import Checked, VerifyReport
+from coldhouse.records import replace
 
 SOUND = VerifyReport("20261126T000000Z-0123456789abcdef", "data", Checked(), (), 0, (), 1.0, partial=False)
 BESIDE = replace(

@@ -8,11 +8,12 @@ import http.client
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from coldhouse.gateway import Address
+from coldhouse.records import replace
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import pytest
 
 from coldhouse.errors import GatewayError, UsageError
 from coldhouse.gateway import Address, Gateway, GatewaySettings, server
+from coldhouse.records import replace
 from tests.gateway.client import Answer, Client
 from tests.gateway.conftest import Serving, Taking
 from tests.gateway.memory import MemoryObject

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -22,6 +21,7 @@ from coldhouse.gateway.signature import (
     signing_key,
     verify,
 )
+from coldhouse.records import replace
 
 EMPTY = hashlib.sha256(b"").hexdigest().encode()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from coldhouse.errors import GatewayError, UsageError
 from coldhouse.gateway import Gateway, GatewaySettings
+from coldhouse.records import replace
 from tests.gateway.client import Client
 from tests.gateway.conftest import Taking
 from tests.gateway.test_ingest import LARGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from coldhouse.cityhash import file_hash
@@ -12,6 +12,7 @@ from coldhouse.model import FileEntry, PackRef, Part, PartState, Snapshot, Table
 from coldhouse.operations import verify
 from coldhouse.operations.recording import account
 from coldhouse.operations.verify import VerifyOptions, VerifyReport
+from coldhouse.records import replace
 from coldhouse.repository import PackSettings, Repository
 from tests.repository.samples import MOMENT, entry, new_repository, root
 from tests.support.memory_storage import MemoryStorage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from coldhouse.operations.doctor import Diagnosis, DoctorOptions
 from coldhouse.operations.doctor_findings import Clock, Finding, Status
 from coldhouse.operations.proof import Proof, ProofRecord
 from coldhouse.operations.restore_note import RestoreNote
+from coldhouse.records import replace
 from coldhouse.repository import KeyFile, Repository, condemned, intents, names, new_key_file, open_repository
 from coldhouse.repository.collection import Collection
 from coldhouse.repository.intents import Declaration

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from coldhouse.operations import pin, proof, prune
 from coldhouse.operations.proof import ProofRecord
 from coldhouse.operations.prune import PruneOptions, PruneReport
 from coldhouse.operations.restore_note import RestoreNote
+from coldhouse.records import replace
 from coldhouse.repository import names, open_repository
 from coldhouse.repository.marking import mark
 from tests.repository.samples import PASSPHRASE, new_repository

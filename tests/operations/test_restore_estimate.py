@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -25,6 +24,7 @@ from coldhouse.model import (
 )
 from coldhouse.operations.restore_estimate import RestoreSurroundings, TableReads, estimate_restore
 from coldhouse.operations.restore_plan import Action, TableStep
+from coldhouse.records import replace
 from coldhouse.repository import PackSettings, Page, limits
 from coldhouse.repository.pack_format import FOOTER_SIZE, MAX_FRAMES, SLOT_SIZE, table_size
 from coldhouse.repository.page_encoding import encode_page

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -13,6 +12,7 @@ from coldhouse.errors import UsageError
 from coldhouse.model import Snapshot
 from coldhouse.operations.calendar import PERIODS, Calendar, Duration
 from coldhouse.operations.retention import UNLIMITED, GroupBy, Known, Policy, RetentionPlan, objections, plan
+from coldhouse.records import replace
 from tests.operations.histories import NOON, daily, days_of, snapshot
 
 CALENDAR = Calendar(NOON, UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -15,6 +14,7 @@ from coldhouse.model import Snapshot
 from coldhouse.operations import broken, prune, verify
 from coldhouse.operations.proof import Level, ProofRecord, known
 from coldhouse.operations.verify import Problem, VerifyOptions
+from coldhouse.records import replace
 from coldhouse.repository import PackSettings, id_of, open_repository, snapshot_name
 from tests.operations.stored import Stored
 from tests.repository.samples import PASSPHRASE, new_repository

@@ -7,7 +7,6 @@ new format gets a golden repository of its own beside it.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from coldhouse.model import (
@@ -24,6 +23,7 @@ from coldhouse.model import (
     TableKind,
     TableName,
 )
+from coldhouse.records import replace
 from coldhouse.repository import KdfCost, PackSettings, Repository, init
 from coldhouse.storage.local import LocalStorage
 from tests.repository.samples import checksum

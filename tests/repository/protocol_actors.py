@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from unittest.mock import patch
 
@@ -21,6 +21,7 @@ from coldhouse.errors import NoSuchSnapshot
 from coldhouse.model import FileEntry, PackRef, Part, PartState, Snapshot
 from coldhouse.operations import checkpoint, copy, copy_anew, copy_objects, diagnosis, prune, repair
 from coldhouse.operations.checkpoint import Checkpoint, Recalled, SavedFile
+from coldhouse.records import replace
 from coldhouse.repository import (
     Intent,
     PackSettings,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from unittest.mock import patch
 
 from coldhouse.errors import ObjectExists
 from coldhouse.model import Buffer
 from coldhouse.operations import copy
+from coldhouse.records import replace
 from coldhouse.repository import Repository, condemned, names, owners, revisions, rewriting
 from coldhouse.repository.collection import Collection
 from coldhouse.repository.condemned import Condemned

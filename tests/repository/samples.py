@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 
@@ -20,6 +19,7 @@ from coldhouse.model import (
     TableKind,
     TableName,
 )
+from coldhouse.records import replace
 from coldhouse.repository import KdfCost, PackSettings, Repository, init, new_snapshot_id
 from coldhouse.storage.base import Storage
 

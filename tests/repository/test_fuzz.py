@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from coldhouse.errors import ColdhouseError, Corruption, UsageError
 from coldhouse.model import Extent, FileEntry, ManifestRef, PageRef, Part, PartState, Snapshot
+from coldhouse.records import replace
 from coldhouse.repository import (
     KeyFile,
     OwnState,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from coldhouse.errors import Corruption
 from coldhouse.model import Extent, FileEntry, ManifestRef, PackRef, PageRef, Part, PartState
+from coldhouse.records import replace
 from coldhouse.repository import Page, digest_of_states, match_pages
 from coldhouse.repository.crypto import content_digest
 from coldhouse.repository.page import MAX_FILES, MAX_PARTS

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 import msgspec
 import pytest
 
 from coldhouse.errors import BackupFailed, Corruption, NoSuchSnapshot, ObjectExists
 from coldhouse.model import Snapshot
+from coldhouse.records import replace
 from coldhouse.repository import Repository, names, revisions
 from coldhouse.repository.crypto import Kind, seal
 from coldhouse.storage.base import names_of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coldhouse.model import Extent, FileEntry, PackRef, Part
+from coldhouse.records import replace
 from coldhouse.repository.marking import PIECE
 from coldhouse.repository.pack_format import FRAME_SIZE, RAW, FrameTable, table_size
 from coldhouse.repository.page_encoding import encode_page

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
 from coldhouse.model import PackRef, Part, PartState, Snapshot, TableName
+from coldhouse.records import replace
 from coldhouse.repository import PackSettings, Repository, names, snapshot_name
 from coldhouse.repository.marking import mark
 from coldhouse.repository.rewriting import RewriteSettings, Rewritten, plan_rewriting, rewrite

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ import pytest
 
 from coldhouse.errors import BackupFailed, Corruption, NoSuchSnapshot
 from coldhouse.model import PackRef, Part, Snapshot, TableEntry
+from coldhouse.records import replace
 from coldhouse.repository import Repository, open_repository
 from tests.repository.samples import MOMENT, PACK, PASSPHRASE, entry, pack_of, part, parts, root
 from tests.support.faulty import FaultyStorage

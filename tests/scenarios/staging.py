@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
@@ -18,6 +18,7 @@ from coldhouse.errors import (
     WrongPassphrase,
 )
 from coldhouse.operations import copy, forget, key, prune, verify
+from coldhouse.records import replace
 from coldhouse.repository import Repository, open_repository
 from coldhouse.repository.condemned import is_closed
 from coldhouse.repository.slots import Slot

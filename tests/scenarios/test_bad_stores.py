@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from coldhouse.errors import StorageError, StorageRefused
 from coldhouse.events import Event, Warned
 from coldhouse.operations import backup, copy, verify
 from coldhouse.operations.proof import Level
+from coldhouse.records import replace
 from coldhouse.repository import KeyFile, Repository, open_repository
 from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP, Clickhouse, play

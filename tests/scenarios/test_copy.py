@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from coldhouse import repository as repositories
 from coldhouse.errors import NoRepository, RepositoryExists, StorageError, StorageFull, UsageError, WrongPassphrase
 from coldhouse.events import Event, Progress
 from coldhouse.operations import copy, forget, prune, verify
+from coldhouse.records import replace
 from coldhouse.repository import Repository, open_repository
 from coldhouse.repository.names import FENCE
 from coldhouse.storage import Storage, open_storage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from coldhouse.operations.doctor import DoctorOptions
 from coldhouse.operations.doctor_findings import Finding, Status, utc_now
 from coldhouse.operations.verify import VerifyOptions
 from coldhouse.operations.verify import run as verify
+from coldhouse.records import replace
 from coldhouse.repository import Repository, open_repository
 from coldhouse.storage import open_storage
 from tests.scenarios.conftest import Clickhouse, play

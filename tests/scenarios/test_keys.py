@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -26,6 +26,7 @@ from coldhouse.operations.own_state import folder_of
 from coldhouse.operations.prune import PruneOptions
 from coldhouse.operations.sql import SqlOptions
 from coldhouse.operations.verify import VerifyOptions
+from coldhouse.records import replace
 from coldhouse.repository import KeyFile, Repository, new_key_file, open_repository
 from coldhouse.repository.collection import Collection
 from coldhouse.repository.crypto import HEADER_SIZE, derive, generation_of

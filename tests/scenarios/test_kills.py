@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pytest
 
 from coldhouse import repository as repositories
 from coldhouse.operations import prune, verify
+from coldhouse.records import replace
 from coldhouse.repository import Repository, open_repository
 from coldhouse.storage import open_storage
 from tests.scenarios.conftest import CHEAP

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from coldhouse.errors import Corruption, UsageError
 from coldhouse.events import Event, Warned
 from coldhouse.operations import mount_note
 from coldhouse.operations.mount import Mount, MountOptions
+from coldhouse.records import replace
 from tests.scenarios.asking import content_queries
 from tests.scenarios.conftest import Clickhouse, play
 from tests.scenarios.test_round_trips import FAMILY, NO_MERGES, TYPES

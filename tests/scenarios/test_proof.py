@@ -8,7 +8,6 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Self
@@ -23,6 +22,7 @@ from coldhouse.errors import ColdhouseError, SourceError, UsageError
 from coldhouse.model import Part, Snapshot, TableName
 from coldhouse.operations import proof, verify
 from coldhouse.operations.verify import VerifyOptions, VerifyReport
+from coldhouse.records import replace
 from coldhouse.repository import new_snapshot_id
 from tests.scenarios.conftest import Clickhouse, play
 from tests.scenarios.damage import flip, flip_data_of, packs, source_file

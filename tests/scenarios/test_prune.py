@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from coldhouse.operations import forget, prune, verify
 from coldhouse.operations.forget import ForgetOptions
 from coldhouse.operations.prune import PruneOptions, PruneReport
 from coldhouse.operations.retention import Policy
+from coldhouse.records import replace
 from coldhouse.repository import Repository, open_repository
 from coldhouse.storage import open_storage
 from tests.repository.test_rewriting import history, said

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from coldhouse.errors import Corruption, StorageError, UsageError
 from coldhouse.operations import copy, repair, verify
+from coldhouse.records import replace
 from coldhouse.repository import Repository, manifest_name, open_repository, snapshot_name
 from coldhouse.repository.names import FENCE
 from coldhouse.storage import Storage, open_storage

@@ -7,7 +7,6 @@ so small that all they send goes into one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from coldhouse import repository as repositories
 from coldhouse.operations import backup, backup_plan, forget, pin, show, snapshots, verify
 from coldhouse.operations.estimate import BackupPreview, Bounds
+from coldhouse.records import replace
 from coldhouse.repository import open_repository
 from coldhouse.storage import open_storage
 from coldhouse.storage.counted import CountedStorage, Requests

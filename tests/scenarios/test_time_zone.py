@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from coldhouse.model import Snapshot, TableName
 from coldhouse.operations import diff, export, verify
 from coldhouse.operations.sql import SqlOptions, SqlSession
 from coldhouse.operations.verify import VerifyOptions
+from coldhouse.records import replace
 from coldhouse.repository import new_snapshot_id
 from tests.scenarios.asking import asking
 from tests.scenarios.conftest import play

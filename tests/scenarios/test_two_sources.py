@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from coldhouse.article import DatabaseManager
 from coldhouse.errors import Corruption, NoSuchSnapshot
 from coldhouse.model import Snapshot
 from coldhouse.operations import choosing, diff, forget, mount, pin, restore, show, verify
+from coldhouse.records import replace
 from tests.scenarios.conftest import Clickhouse
 from tests.scenarios.world import PASSPHRASE, World
 from tests.support.spoiling import spoiled

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from coldhouse.errors import Corruption, StorageError
 from coldhouse.model import Buffer
+from coldhouse.records import replace
 from coldhouse.storage import Storage, StoredObject
 
 T = TypeVar("T")

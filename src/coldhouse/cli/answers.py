@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
@@ -15,6 +14,7 @@ from coldhouse.cli.output import StdoutClosed, count, size
 from coldhouse.cli.session import Session
 from coldhouse.errors import UsageError
 from coldhouse.events import Event, Warned
+from coldhouse.records import replace
 
 if TYPE_CHECKING:
     from coldhouse.operations.sql import Spent, SqlOptions, SqlSession

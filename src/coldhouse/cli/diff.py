@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +10,7 @@ from coldhouse.cli import answers, options
 from coldhouse.cli.output import print_json, print_text, printable
 from coldhouse.cli.session import Session
 from coldhouse.errors import UsageError
+from coldhouse.records import replace
 
 if TYPE_CHECKING:
     from coldhouse.operations.diff import DiffReport, RowCounts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import replace
 
 import click
 
@@ -12,6 +11,7 @@ from coldhouse.cli import answers, options
 from coldhouse.cli.output import print_json, print_text
 from coldhouse.cli.session import Session
 from coldhouse.errors import UsageError
+from coldhouse.records import replace
 
 DONE, IN_PART = 0, 3
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 from coldhouse.errors import ColdhouseError, UsageError
 
 #: A passphrase file beyond this size (bytes) is some other file.
@@ -51,8 +53,7 @@ class PassphraseSources:
         return offered[0] if offered else None
 
 
-@dataclass(frozen=True, slots=True)
-class KeySource:
+class KeySource(Struct, frozen=True):
     """A file that opens a repository: a "key file", an "identity file" or a "recovery file"."""
 
     kind: str

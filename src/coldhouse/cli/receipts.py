@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from coldhouse.cli import cost_output
 from coldhouse.cli.output import count, duration, facts, listed, local, printable, size, table
@@ -50,8 +51,7 @@ def backup_receipt(receipt: BackupReceipt, told: Collection[str] = ()) -> list[s
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Which:
+class Which(Struct, frozen=True):
     """Which snapshots a list is of: those of a ``source`` with some ``tags``; by default all."""
 
     source: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import click
@@ -11,6 +10,7 @@ from coldhouse.cli import options, parsing
 from coldhouse.cli.output import print_json, print_text
 from coldhouse.cli.session import Session
 from coldhouse.errors import UsageError
+from coldhouse.records import replace
 
 DONE, IN_PART = 0, 3
 

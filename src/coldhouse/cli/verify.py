@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ import click
 from coldhouse.cli import options
 from coldhouse.cli.output import print_json, print_text
 from coldhouse.cli.session import Session
+from coldhouse.records import replace
 
 DONE, CORRUPTION = 0, 20
 MIB = 1 << 20

@@ -6,7 +6,8 @@ It reads what ClickHouse itself writes into system tables and backups (its own c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.clickhouse.definition import Head, Token, head, tokens
 
@@ -20,16 +21,14 @@ _DEFAULTS = frozenset({"DEFAULT", "MATERIALIZED", "ALIAS", "EPHEMERAL"})
 _NO_COLUMN = frozenset({"INDEX", "PROJECTION", "CONSTRAINT", "PRIMARY", "FOREIGN"})
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(Struct, frozen=True):
     """A clause: its keyword (``ORDER BY``) and its text, keyword included."""
 
     keyword: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(Struct, frozen=True):
     """A CREATE statement: what it creates, its column list with parentheses, its clauses, and the query after AS."""
 
     head: Head
@@ -42,8 +41,7 @@ class Creation:
         return next((clause.text for clause in self.clauses if clause.keyword == keyword), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(Struct, frozen=True):
     """What stands after ENGINE =: a name, and its arguments as they are written."""
 
     name: str

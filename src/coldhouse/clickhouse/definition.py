@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import sql
 from coldhouse.errors import UsageError
@@ -26,8 +27,7 @@ _SPELLING = frozenset({"string", "word", "quoted"})
 _OBJECT = frozenset({"TABLE", "VIEW", "DICTIONARY", "DATABASE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A piece of SQL: its kind (string, quoted, heredoc, word, number, sign), its text, where it starts and ends."""
 
     kind: str
@@ -47,8 +47,7 @@ class Token:
         return self.kind == "word" and self.text.upper() == word
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The beginning of a CREATE statement: what it creates, its name, its UUID, and where the rest starts."""
 
     kind: str

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from typing import BinaryIO
 from xml.parsers import expat
+
+from msgspec import Struct
 
 from coldhouse.errors import Corruption
 from coldhouse.model import Buffer
@@ -26,8 +27,7 @@ _LONGEST_SILENCE = 1 << 20
 _LARGEST = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentHeader:
+class DocumentHeader(Struct, frozen=True):
     """What stands before the list of files."""
 
     version: int
@@ -37,8 +37,7 @@ class DocumentHeader:
     data_file_names: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentFile:
+class DocumentFile(Struct, frozen=True):
     """A file of the backup: its name in it, its size in bytes, its checksum (16 bytes; empty for an empty file).
 
     ``data_file`` is the name of the object with its bytes. With ``use_base`` its first ``base_size`` bytes, which have
@@ -55,8 +54,7 @@ class DocumentFile:
     encrypted_by_disk: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreFile:
+class RestoreFile(Struct, frozen=True):
     """A file to restore: its name in the backup, size in bytes, checksum (16 bytes), and the object with its bytes."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from coldhouse.beside import Beside
 from coldhouse.clickhouse import sql
@@ -50,8 +51,7 @@ _FOREIGN_DATABASES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseState:
+class DatabaseState(Struct, frozen=True):
     """A database: ``definition`` as SHOW CREATE DATABASE gives it."""
 
     name: str
@@ -60,8 +60,7 @@ class DatabaseState:
     definition: str
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Struct, frozen=True):
     """Everything selected, tables in the order of their names.
 
     ``refused`` are tables that BACKUP takes for inner tables of views that do not exist: it does not find them.
@@ -75,16 +74,14 @@ class Inventory:
     idle_exclusions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
+class Arrivals(Struct, frozen=True):
     """The rows of parts as they came into a table; ``whole``: of no merge has everything that it merged gone since."""
 
     rows: int
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DiskState:
+class DiskState(Struct, frozen=True):
     """A disk of the server: where it is, its size and its free space in bytes (0 where it has no limit)."""
 
     name: str

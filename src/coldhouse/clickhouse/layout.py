@@ -15,8 +15,9 @@ that ClickHouse sent: whatever is not understood is ``Other``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 from coldhouse.model import TableName
 
@@ -30,22 +31,19 @@ _MUTATION = re.compile(r"(\d+)\.txt")
 _MUTATION_ID = re.compile(r"mutation_(\d+)\.txt")
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseDefinition:
+class DatabaseDefinition(Struct, frozen=True):
     """The .sql of a database."""
 
     database: str
 
 
-@dataclass(frozen=True, slots=True)
-class TableDefinition:
+class TableDefinition(Struct, frozen=True):
     """The .sql of a table."""
 
     table: TableName
 
 
-@dataclass(frozen=True, slots=True)
-class PartFile:
+class PartFile(Struct, frozen=True):
     """A file of a part; ``file`` is relative to the part."""
 
     table: TableName
@@ -53,24 +51,21 @@ class PartFile:
     file: str
 
 
-@dataclass(frozen=True, slots=True)
-class TableFile:
+class TableFile(Struct, frozen=True):
     """A file of a table without parts."""
 
     table: TableName
     file: str
 
 
-@dataclass(frozen=True, slots=True)
-class MutationFile:
+class MutationFile(Struct, frozen=True):
     """A mutation that was not finished; system.mutations calls it ``mutation_<number>.txt``."""
 
     table: TableName
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Struct, frozen=True):
     """Anything else."""
 
     name: str

@@ -7,8 +7,9 @@ what reads from elsewhere keeps its columns and reads nothing. Whatever is chang
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import sql
 from coldhouse.clickhouse.clauses import Clause, Creation, engine, settings, split_list, take_apart
@@ -96,8 +97,7 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _CONNECTION = frozenset({"HOST", "PORT", "USER", "PASSWORD", "SECURE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Adapted:
+class Adapted(Struct, frozen=True):
     """A definition as a scratch engine takes it; ``changes`` says what is different, ``bare``: it holds no rows."""
 
     definition: str

@@ -8,7 +8,8 @@ tables it reads have other names here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import clauses, definition, sql
 from coldhouse.clickhouse.clauses import Creation, Engine
@@ -58,8 +59,7 @@ def has_old_syntax(query: str) -> bool:
     return "MergeTree" in clauses.engine(creation).name and not creation.clause("ORDER BY")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a table with parts lies: ``disk`` is an expression of ``sql.web_disk``. Settings ``without`` are left out.
 
     With ``uuid`` the table is in ``store/<3 letters>/<uuid>`` of that disk and is attached; without it has the disk for

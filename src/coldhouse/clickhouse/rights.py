@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from coldhouse.clickhouse import sql
 from coldhouse.clickhouse.source import Source
@@ -15,8 +15,7 @@ _SYSTEM_TABLES = ("databases", "tables", "columns", "parts", "mutations", "backu
 _S3_SINCE = (26, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Lacking:
+class Lacking(Struct, frozen=True):
     """A right that the user lacks, as GRANT writes it, and what it is for."""
 
     grant: str

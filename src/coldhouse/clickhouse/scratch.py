@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.clickhouse.scratch_server import OUT_OF_MEMORY, OUT_OF_TIME, Order
 from coldhouse.errors import SourceError
@@ -31,8 +32,7 @@ STOP_SECONDS = 30
 LAST_WORDS = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class ScratchLimits:
+class ScratchLimits(Struct, frozen=True):
     """What a scratch engine may use: ``memory`` in bytes for all queries together, ``seconds`` of life, ``threads``."""
 
     memory: int = 2 << 30

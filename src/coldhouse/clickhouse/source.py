@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import TracebackType
 from typing import Protocol, Self, cast, runtime_checkable
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from coldhouse.clickhouse import failures, sql
 from coldhouse.errors import SourceUnreachable, UsageError
 from coldhouse.model import SourceInfo
+from coldhouse.records import replace
 
 Row = tuple[object, ...]
 

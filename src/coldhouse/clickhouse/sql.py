@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from coldhouse.model import TableName
 
 SYSTEM_DATABASES = ("system", "information_schema", "INFORMATION_SCHEMA")
@@ -38,8 +40,7 @@ class S3Place:
     secret_key: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class BackupElement:
+class BackupElement(Struct, frozen=True):
     """What BACKUP takes: a table, some partitions of it (by id), or a database without some of its tables.
 
     A ``name`` without table is the database with everything in it except ``besides``.
@@ -50,8 +51,7 @@ class BackupElement:
     besides: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreElement:
+class RestoreElement(Struct, frozen=True):
     """What RESTORE takes: a table, some partitions of it (by id), or (no table) all that is there of a database."""
 
     name: TableName
@@ -305,8 +305,7 @@ def loaded_parts_query(table: TableName) -> str:
     return select(("name", "rows"), "system.parts", where)
 
 
-@dataclass(frozen=True, slots=True)
-class RowsOf:
+class RowsOf(Struct, frozen=True):
     """A table, or the rows of some of its parts."""
 
     table: TableName
@@ -320,8 +319,7 @@ class RowsOf:
         return f"{quote_name(self.table)} WHERE {one_of('_part', self.parts)}"
 
 
-@dataclass(frozen=True, slots=True)
-class RowDifference:
+class RowDifference(Struct, frozen=True):
     """Queries about the rows that two tables do not share, each row as often as it is there; by some columns."""
 
     before: RowsOf

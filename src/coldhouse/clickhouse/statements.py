@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import failures, sql
 from coldhouse.clickhouse.failures import BACKUP_NOT_FOUND, clean
 from coldhouse.clickhouse.source import Source
 from coldhouse.clickhouse.sql import BackupElement, RestoreElement, S3Place, SettingValue
 from coldhouse.errors import GatewayUnreachable, SourceError, SourceUnreachable, StatementFailed
+from coldhouse.records import replace
 
 #: The server holds the body of each PUT in memory, 16 at once: a file of 779 MB sent as one PUT took 750 MB of its
 #: memory, one of 5.8 GB took 5.7 GB. So larger files come in parts of 16 MiB, two at a time: as fast as with 20
@@ -38,8 +40,7 @@ CANCEL_SECONDS = 60.0
 _REFUSED_SETTING = frozenset({115, 164, 452})  # UNKNOWN_SETTING, READONLY, SETTING_CONSTRAINT_VIOLATION
 
 
-@dataclass(frozen=True, slots=True)
-class BackupRequest:
+class BackupRequest(Struct, frozen=True):
     """A BACKUP to start: ``id`` is new (ids are never reusable), ``base`` the address of a synthetic base.
 
     ``archive``: what is written ``to`` is one archive; its list of files may take ``archive`` bytes. 0 is none.
@@ -52,8 +53,7 @@ class BackupRequest:
     archive: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreRequest:
+class RestoreRequest(Struct, frozen=True):
     """A RESTORE of one table to start.
 
     ``elements`` are the table and, when it refers to others that are renamed, those; with ``append`` they may hold
@@ -79,8 +79,7 @@ class OperationState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class OperationStatus:
+class OperationStatus(Struct, frozen=True):
     """A line of system.backups.
 
     ``num_files`` and ``total_size`` (bytes) count before, ``num_entries`` and ``uncompressed_size`` after

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import definition
 from coldhouse.clickhouse.source import Row
@@ -16,8 +17,7 @@ INNER = (".inner.", ".inner_id.", ".tmp.inner.", ".tmp.inner_id.")
 _CONTENTS_LOST = frozenset({"Set", "Join", "File", "Buffer"})
 
 
-@dataclass(frozen=True, slots=True)
-class TableState:
+class TableState(Struct, frozen=True):
     """A table as the system tables show it.
 
     ``inspected``: 16 bytes that change when the definition does. A materialized view with an inner table stands for
@@ -41,8 +41,7 @@ class TableState:
     columns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A line of system.tables."""
 
     name: TableName

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from coldhouse.clickhouse import inspect, sql
 from coldhouse.clickhouse.source import Source
@@ -16,8 +16,7 @@ _BESIDE = "^coldhouse_[0-9a-f]{16}_"
 _UNFINISHED = "__partial_[0-9a-f]{8}$"
 
 
-@dataclass(frozen=True, slots=True)
-class RunningOperation:
+class RunningOperation(Struct, frozen=True):
     """A BACKUP or RESTORE of Coldhouse's that the server is busy with, since so many seconds."""
 
     id: str
@@ -25,16 +24,14 @@ class RunningOperation:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class MountDatabase:
+class MountDatabase(Struct, frozen=True):
     """A database that was made for a mount: its name, and its comment, which names the mount."""
 
     name: str
     comment: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
+class SetAside(Struct, frozen=True):
     """Tables of restores that did not end: ``beside`` were to replace or join others, ``unfinished`` moved away."""
 
     beside: tuple[TableName, ...]

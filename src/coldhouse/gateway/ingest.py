@@ -12,9 +12,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from coldhouse.cityhash import file_hash
 from coldhouse.errors import ColdhouseError
@@ -40,8 +41,7 @@ MAX_DOCUMENT = 512 * 1024 * 1024  # bytes; one file takes 100 to 190
 TOKEN = b"x-amz-meta-clickhouse-write-token"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A file that ClickHouse sent: its size, the checksum of what came (16 bytes, or empty as the file), its place."""
 
     size: int
@@ -53,8 +53,7 @@ class Arrived:
 ArrivedFiles = Mapping[str, Arrived]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lock:
+class _Lock(Struct, frozen=True):
     content: bytes
     token: bytes
     etag: str

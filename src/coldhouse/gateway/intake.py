@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from coldhouse.cityhash import FileHash
 from coldhouse.gateway import s3, signature
@@ -44,8 +45,7 @@ class FileSink(Protocol):
         """Begin a file of ``size`` bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
+class Digests(Struct, frozen=True):
     """What the client says of a body, and whether to compare: ``sha256`` in hex, empty if it is not to be compared."""
 
     sha256: bytes
@@ -77,8 +77,7 @@ def body_digests(request: Request, *, trusted: bool) -> Digests:
     raise s3.denied()
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A body that is in the sink: its size, ClickHouse's checksum (empty for an empty body) and where it is."""
 
     size: int

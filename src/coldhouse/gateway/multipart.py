@@ -10,7 +10,8 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.cityhash import FileHash
 from coldhouse.gateway import s3
@@ -78,8 +79,7 @@ class ChainedHash:
         self._digest = self._part.digest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     size: int
     sha256: bytes
     extents: tuple[Extent, ...]

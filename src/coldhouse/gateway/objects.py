@@ -9,6 +9,8 @@ from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
 
+from msgspec import Struct
+
 from coldhouse.errors import Corruption
 from coldhouse.gateway import s3
 from coldhouse.gateway.direct import Gone, write_all
@@ -82,8 +84,7 @@ class InMemory(AtHand):
         return memoryview(self.content)[offset : offset + length]
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(Struct, frozen=True):
     status: int
     headers: list[s3.Header]
     span: s3.Span

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from xml.parsers import expat
+
+from msgspec import Struct
 
 MAX_MESSAGE = 2000
 MAX_PARTS = 10_000
@@ -23,8 +24,7 @@ _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
 Header = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer whose body is at hand. A HEAD gives its ``length`` instead of a body."""
 
     status: int
@@ -85,8 +85,7 @@ def matches(condition: bytes, etag: bytes) -> bool:
     return b"*" in wanted or etag in wanted or etag.strip(b'"') in wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A range of an object, in bytes."""
 
     offset: int
@@ -136,8 +135,7 @@ def deleted() -> Reply:
     return _document("DeleteResult", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """An object in a listing."""
 
     size: int

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 #: What an archive is called below the place where BACKUP writes; by the end of its name ClickHouse knows what it is.
 ARCHIVE = "archive.tar"
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
+class GatewaySettings(Struct, frozen=True):
     """Where the gateway listens and how ClickHouse finds it.
 
     ``listen_port`` 0 takes a free port, the same as last time where that can be. ``url`` is the address that ClickHouse

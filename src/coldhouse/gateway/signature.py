@@ -10,11 +10,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from msgspec import Struct
 
 ALGORITHM = b"AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
@@ -43,8 +44,7 @@ class Verdict(Enum):
     STALE = "stale"  # rightly signed, but too long ago or ahead of our clock
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Struct, frozen=True):
     """Who signs which headers, for what: the same in a hundred thousand requests of a restore.
 
     ``scope`` is what the signature is bound to beside the request.
@@ -59,16 +59,14 @@ class Signer:
     names: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(Struct, frozen=True):
     """The parts of an Authorization header."""
 
     signer: Signer
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
+class SignedRequest(Struct, frozen=True):
     """What a signature covers: the path percent-decoded, the query decoded into pairs, header names in lower case."""
 
     method: bytes

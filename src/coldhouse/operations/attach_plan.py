@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import creation_order, rewriting
 from coldhouse.clickhouse.definition import Token, head, is_recomputed, mentioned, tokens, unquoted, view_target
 from coldhouse.errors import UsageError
 from coldhouse.model import TableEntry, TableKind, TableName
+from coldhouse.records import replace
 
 #: What a database of a further snapshot is called: ``monday__db``.
 JOINT = "__"
@@ -30,8 +32,7 @@ class Way(StrEnum):
     ABSENT = "absent"  # it cannot be read; the reason says why
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Struct, frozen=True):
     """A table of a snapshot and how it becomes readable, under which name.
 
     ``snapshot`` is the place of its snapshot among those that are attached. ``needs`` are tables, by their names of

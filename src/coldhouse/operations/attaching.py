@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from uuid import uuid4
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import OperationState, RestoreElement, RestoreRequest, Source, inspect, sql, statements
 from coldhouse.clickhouse.rewriting import Place
@@ -22,6 +23,7 @@ from coldhouse.operations.reaching import place_of
 from coldhouse.operations.restore_source import RestoreSource
 from coldhouse.operations.watching import run_to_end
 from coldhouse.operations.web_tables import SMALL, PageShelf, Readers, WebFolders, WebTable
+from coldhouse.records import replace
 
 UNKNOWN_SETTING = 115
 #: How many names an error lists.
@@ -54,8 +56,7 @@ _PERMISSIVE = {
 Locate = Callable[[], tuple[str, Place]]
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """Where tables are made readable, and from what."""
 
     target: Source

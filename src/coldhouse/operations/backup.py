@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import (
     DatabaseState,
@@ -34,6 +36,7 @@ from coldhouse.operations.own_state import recalling
 from coldhouse.operations.reaching import LateGateway
 from coldhouse.operations.recording import Recorder, account, is_same_database
 from coldhouse.operations.transfer import RenameBegan
+from coldhouse.records import replace
 from coldhouse.repository import Intent, PackSettings, Repository, new_snapshot_id, snapshot_name
 from coldhouse.storage.counted import Requests, requests_of
 from coldhouse.version import SOFTWARE
@@ -61,8 +64,7 @@ class BackupOptions:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
-@dataclass(frozen=True, slots=True)
-class BackupReceipt:
+class BackupReceipt(Struct, frozen=True):
     """What a backup did: the committed snapshot, where it is, how long it took (seconds), what is not sound in it.
 
     ``requests`` are those to the store since the repository was opened; None where the store does not count.

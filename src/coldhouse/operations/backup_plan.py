@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import TableState
 from coldhouse.errors import Corruption
@@ -28,8 +29,7 @@ FILES_OF_AN_ARCHIVE = 500
 BYTES_OF_AN_ARCHIVED_FILE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionLoad:
+class PartitionLoad(Struct, frozen=True):
     """A partition to send: how many files it has, about, its bytes at the source, and how many parts."""
 
     id: str
@@ -38,16 +38,14 @@ class PartitionLoad:
     parts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class KeptPage:
+class KeptPage(Struct, frozen=True):
     """A page of an earlier snapshot, and which of its partitions are still as they were (None: all)."""
 
     page: PageRef
     partitions: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TablePlan:
+class TablePlan(Struct, frozen=True):
     """What happens to one table: ``known`` is what an earlier snapshot holds of it.
 
     ``kept`` pages are taken over by reference; ``send`` are the partitions to ask for, all of the table if ``whole``.
@@ -80,8 +78,7 @@ class TablePlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
+class Earlier(Struct, frozen=True):
     """The pages of earlier snapshots; ``broken`` are packs and manifests that are not to be built upon."""
 
     load: Callable[[PageRef], Page]
@@ -109,16 +106,14 @@ class Earlier:
         return found if len(found) == len(refs) else []
 
 
-@dataclass(frozen=True, slots=True)
-class BatchItem:
+class BatchItem(Struct, frozen=True):
     """One table of a BACKUP statement: all of it (``partitions`` is None), or these partitions."""
 
     table: TableName
     partitions: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """One BACKUP statement: about how many bytes it brings, in how many files."""
 
     items: tuple[BatchItem, ...]

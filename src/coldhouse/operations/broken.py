@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from struct import Struct
 
+import msgspec
+
 from coldhouse.errors import Corruption, OldKey
+from coldhouse.records import replace
 from coldhouse.repository import Repository
 
 KIND = "broken"
@@ -18,8 +20,7 @@ _DAMAGED = 2
 _MOST = 900_000
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """Ids of packs and manifests.
 
     ``lost``: missing or of another size, which a listing shows, as it shows when that is over. ``damaged``: that took

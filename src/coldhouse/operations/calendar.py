@@ -6,9 +6,10 @@ Everything is decided on instants; the time zone only says which hour, day, week
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse.errors import UsageError
 
@@ -24,8 +25,7 @@ _DURATION = re.compile(
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(Struct, frozen=True):
     """A length of time by the calendar: a month is a month, whatever its days."""
 
     years: int = 0
@@ -51,8 +51,7 @@ class Duration:
         return "".join(f"{number}{unit}" for number, unit in units if number)
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(Struct, frozen=True):
     """The present moment (with a time zone), and the zone whose days and hours count; None is this machine's own."""
 
     now: datetime

@@ -8,10 +8,10 @@ deletes the notes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ObjectMissing, OldKey
 from coldhouse.model import Extent, PackRef
@@ -27,8 +27,7 @@ EVERY_BYTES = 256 * 1024 * 1024
 FILES_PER_NOTE = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class SavedFile:
+class SavedFile(Struct, frozen=True):
     """A file that is stored: its size, its checksum (16 bytes) and where it is."""
 
     size: int
@@ -36,8 +35,7 @@ class SavedFile:
     extents: tuple[Extent, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """One note: of which source, which files, in which packs."""
 
     source: str
@@ -45,8 +43,7 @@ class Checkpoint:
     files: tuple[SavedFile, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(Struct, frozen=True):
     """What unfinished backups of a source left: files whose packs are all still there, and those packs."""
 
     files: tuple[SavedFile, ...] = ()

@@ -11,8 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse import repository as repositories
 from coldhouse.errors import Corruption, NoSuchSnapshot, UsageError
@@ -32,8 +33,7 @@ Method = Literal["objects", "anew"]
 KIND = "copying"
 
 
-@dataclass(frozen=True, slots=True)
-class CopiedSnapshot:
+class CopiedSnapshot(Struct, frozen=True):
     """What became of one snapshot; ``objects`` and ``bytes`` were stored at the target, the snapshot included.
 
     ``status`` is copied, there (it was there already), forgotten (there, and nobody asked for it by name) or failed;
@@ -47,8 +47,7 @@ class CopiedSnapshot:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyReport:
+class CopyReport(Struct, frozen=True):
     """What a copy did. ``method``: objects as they are, or contents sealed anew under the keys of the target."""
 
     source: str
@@ -144,8 +143,7 @@ def run(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """A snapshot, and the name that it gets at the target; empty if it is there, or was forgotten there.
 
     ``noted``: a copy that began it did not come to take back its note.

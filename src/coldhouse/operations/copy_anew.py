@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -23,6 +23,7 @@ from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, Snapshot,
 from coldhouse.operations import checkpoint
 from coldhouse.operations.copy_objects import Tally
 from coldhouse.operations.known_files import KnownFiles, KnownPage
+from coldhouse.records import replace
 from coldhouse.repository import Intent, PackReader, PackSettings, PackWriter, Page, Repository, SnapshotDraft
 
 Piece = Part | PageRef

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+from msgspec import Struct
 
 from coldhouse.cityhash import file_hash
 from coldhouse.clickhouse import (
@@ -59,8 +60,7 @@ SELF_COUNTING = frozenset({"Log", "StripeLog", "Memory"})
 GONE = frozenset({60, 81, 218})
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(Struct, frozen=True):
     """What a delivery goes between."""
 
     source: Source

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from coldhouse.errors import Corruption, NoSuchSnapshot
 from coldhouse.events import Listener, Phase, Progress
 from coldhouse.model import FileEntry, ManifestRef, PackRef, PageRef, Snapshot, TableEntry
@@ -18,8 +20,7 @@ LostCatalog = Callable[[Snapshot, ManifestRef, Corruption], None]
 _READING = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BadObject:
+class BadObject(Struct, frozen=True):
     """An object that is missing (``there`` is false) or damaged; ``ref`` is what manifests say of it, if they do."""
 
     name: str
@@ -28,8 +29,7 @@ class BadObject:
     ref: PackRef | ManifestRef | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hurt:
+class Hurt(Struct, frozen=True):
     """What a snapshot lost: a part, or (``part`` is empty) all that is behind an object; ``object`` is the cause."""
 
     snapshot: str

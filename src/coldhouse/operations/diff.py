@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import TracebackType
 from typing import Protocol, Self
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import (
     DatabaseState,
@@ -28,6 +30,7 @@ from coldhouse.operations.attach_plan import database_of
 from coldhouse.operations.diff_plan import Amount, TableChange, TableFacts, changed_parts, compare
 from coldhouse.operations.reading import announced
 from coldhouse.operations.sql import SqlOptions, SqlSession
+from coldhouse.records import replace
 from coldhouse.repository import Repository
 
 #: What stands for the source as it is now.
@@ -54,8 +57,7 @@ class DiffOptions:
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DiffReport:
+class DiffReport(Struct, frozen=True):
     """Every table of either side, in the order of the names; ``before`` and ``after`` say what was compared."""
 
     before: str
@@ -63,8 +65,7 @@ class DiffReport:
     tables: tuple[TableChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RowCounts:
+class RowCounts(Struct, frozen=True):
     """Rows of a table that are only in the earlier snapshot, and only in the later."""
 
     removed: int

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
+from msgspec import Struct
 
 from coldhouse.clickhouse import definition
 from coldhouse.errors import UsageError
@@ -13,8 +15,7 @@ from coldhouse.model import Octets, PartState, TableKind, TableName
 Change = Literal["added", "removed", "changed", "same"]
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(Struct, frozen=True):
     """Parts, their rows and their bytes."""
 
     parts: int = 0
@@ -25,8 +26,7 @@ class Amount:
         return Amount(self.parts + other.parts, self.rows + other.rows, self.bytes + other.bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class TableFacts:
+class TableFacts(Struct, frozen=True):
     """A table (or, with an empty table name, a database) on one side.
 
     ``content`` stands for the contents of a table without parts: equal contents, equal digest; empty if unknown.
@@ -43,8 +43,7 @@ class TableFacts:
     counted: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionChange:
+class PartitionChange(Struct, frozen=True):
     """What parts of a partition came and went; a merge makes both without changing a row."""
 
     partition: str
@@ -52,8 +51,7 @@ class PartitionChange:
     removed: Amount
 
 
-@dataclass(frozen=True, slots=True)
-class TableChange:
+class TableChange(Struct, frozen=True):
     """A table on both sides: ``before`` and ``after`` are all that it holds, ``definition`` says where that differs.
 
     ``was`` is its earlier name if it was renamed.
@@ -62,8 +60,8 @@ class TableChange:
     name: TableName
     engine: str
     change: Change
-    before: Amount = field(default_factory=Amount)
-    after: Amount = field(default_factory=Amount)
+    before: Amount = msgspec.field(default_factory=Amount)
+    after: Amount = msgspec.field(default_factory=Amount)
     definition: str = ""
     was: TableName | None = None
     partitions: tuple[PartitionChange, ...] = ()

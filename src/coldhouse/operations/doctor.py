@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
+from msgspec import Struct
+
 from coldhouse.clickhouse import Source, open_source, traces
 from coldhouse.clickhouse.traces import RunningOperation
 from coldhouse.errors import ColdhouseError, SourceError, UsageError
@@ -48,8 +50,7 @@ class DoctorOptions:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(Struct, frozen=True):
     """All findings in the order in which things were looked at, and how long that took (seconds)."""
 
     findings: tuple[Finding, ...]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse.errors import ColdhouseError, OldKey
 
@@ -27,8 +28,7 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(Struct, frozen=True):
     """A number for those who draw curves, in seconds or bytes, and where it begins to be wrong.
 
     It is wrong above ``warning`` and ``critical``, or, where ``least``, below them.
@@ -42,8 +42,7 @@ class Measure:
     least: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What was found about one thing: ``check`` is its name for programs, ``hint`` what to do about it."""
 
     check: str

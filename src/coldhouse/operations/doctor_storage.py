@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from coldhouse.errors import ColdhouseError, ObjectExists, StorageError, StorageRefused
 from coldhouse.operations.doctor_findings import (
@@ -36,8 +37,7 @@ _AFTER_CREATE = ("storage-read", "storage-list", "storage-put-if-absent", "stora
 CHECKS = ("storage-create", *_AFTER_CREATE, "storage-clock")
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
+class _Trial(Struct, frozen=True):
     """An object that was stored to be tried, between two looks at our clock; ``reused``: it is of an earlier run."""
 
     name: str

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from coldhouse.operations import restore
 from coldhouse.operations.findings import Checked, Findings, Problem
 from coldhouse.operations.restore import Rehearsal, RestoreOptions, RestoreReport
 from coldhouse.operations.zones import engine_zone
+from coldhouse.records import replace
 from coldhouse.repository import Repository
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ what only the sending tells: which files ClickHouse finds in the base, how well 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse.model import ManifestRef, PageRef, TableKind, TableName
 from coldhouse.operations.backup_plan import Batch, TablePlan
@@ -43,8 +44,7 @@ _INTENT = Requests(put=1, list=1, delete=1)
 _USED = limits.FRAME_SIZE * 7 // 8
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """At least and at most so many requests and bytes; equal where nothing is open."""
 
     least: Requests
@@ -59,8 +59,7 @@ class Bounds:
         return self.least == self.most
 
 
-@dataclass(frozen=True, slots=True)
-class TablePreview:
+class TablePreview(Struct, frozen=True):
     """What a backup would do with a table: carry it over, or ask for all of it or for so many partitions.
 
     ``bytes`` at the source of what is asked for; None where its engine does not say.
@@ -72,8 +71,7 @@ class TablePreview:
     bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BackupPreview:
+class BackupPreview(Struct, frozen=True):
     """What a backup would do: compared with ``parent`` (empty: with nothing), and what it would cost within bounds.
 
     ``requests`` are all of it; those up to the plan were counted, not estimated.
@@ -87,8 +85,7 @@ class BackupPreview:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What counts beside the plans.
 
     ``catalog`` is the parent's; ``new`` says that there are entries which it does not have, ``changed`` that it cannot
@@ -106,8 +103,7 @@ class Surroundings:
     stored: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class BackupEstimate:
+class BackupEstimate(Struct, frozen=True):
     """What comes after the plan: at most ``sent`` bytes by ClickHouse, and the requests to the store within bounds.
 
     ``unsized`` are tables whose engine does not say how large they are; what they cost is not in the bounds.

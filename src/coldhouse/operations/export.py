@@ -9,9 +9,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+import msgspec
+from msgspec import Struct
 
 from coldhouse.clickhouse import sql
 from coldhouse.errors import ColdhouseError, UsageError
@@ -38,19 +40,17 @@ FORMATS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
+class ExportOptions(Struct, frozen=True):
     """What to export and where to; ``format`` is told by the ending of the name where it is empty."""
 
     snapshot: str
     table: TableName
     to: Path
     format: str = ""
-    sql: SqlOptions = field(default_factory=lambda: SqlOptions(""))
+    sql: SqlOptions = msgspec.field(default_factory=lambda: SqlOptions(""))
 
 
-@dataclass(frozen=True, slots=True)
-class ExportReport:
+class ExportReport(Struct, frozen=True):
     """What was written: ``bytes`` is the size of the file; ``left_out`` are parts damaged at the source."""
 
     snapshot: str

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from coldhouse.errors import Corruption
 
 #: Problems that are told one by one; of more, only the number.
 MOST = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something wrong: ``object`` in the repository, ``table`` and ``part`` that it concerns, as far as they are known.
 
     ``kind`` is missing, size, corrupt, inconsistent (found by structure and data), checksum (data), restore, check, or
@@ -25,8 +26,7 @@ class Problem:
     part: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """How much was looked at: objects of the repository and their bytes; files, parts and rows of tables."""
 
     objects: int = 0

@@ -6,8 +6,10 @@ Only the snapshots' own objects go; what they alone needed is collected by ``pru
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+
+import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ForgetRefused, NoSuchSnapshot, UsageError
 from coldhouse.model import Snapshot
@@ -18,15 +20,14 @@ from coldhouse.repository import Repository
 from coldhouse.repository.names import note_folder
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetOptions:
+class ForgetOptions(Struct, frozen=True):
     """What to forget: the named snapshots (``names``), or what a ``policy`` does not keep.
 
     ``source`` (URL or identity) and ``tags`` say which snapshots the policy is about, others are not touched;
     ``zone`` is that of the calendar, None for this machine's; ``most_shrink`` is in percent.
     """
 
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = msgspec.field(default_factory=Policy)
     names: tuple[str, ...] = ()
     source: str = ""
     tags: Tags = ()
@@ -37,8 +38,7 @@ class ForgetOptions:
     allow_last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetPlan:
+class ForgetPlan(Struct, frozen=True):
     """A plan and what speaks against it.
 
     Snapshots that are ``unreadable`` are neither judged nor forgotten, unless they were named (``unreadable_named``).
@@ -57,8 +57,7 @@ class ForgetPlan:
         return (*(one.id for one in self.retention.forgotten), *self.unreadable_named)
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetReport:
+class ForgetReport(Struct, frozen=True):
     """What was done: the plan, the ids that are gone, and those that were pinned in the meantime and stay."""
 
     plan: ForgetPlan

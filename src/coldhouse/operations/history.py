@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
+
+import msgspec
+from msgspec import Struct
 
 from coldhouse.clickhouse import TableState
 from coldhouse.errors import Corruption, NoSuchSnapshot, OldKey
@@ -19,8 +21,7 @@ DEPTH = 50
 Patterns = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """The parent of a new snapshot, and what it holds of each table; nothing for a full backup.
 
     ``shared``: the parent again, if all of its catalog can be read, so that the new one can share objects of it.
@@ -29,10 +30,10 @@ class History:
 
     parent: Snapshot | None = None
     shared: Snapshot | None = None
-    pages: Earlier = field(default_factory=lambda: Earlier(_nothing))
+    pages: Earlier = msgspec.field(default_factory=lambda: Earlier(_nothing))
     warnings: tuple[str, ...] = ()
-    _by_name: dict[TableName, TableEntry] = field(default_factory=dict)
-    _by_uuid: dict[str, TableEntry] = field(default_factory=dict)
+    _by_name: dict[TableName, TableEntry] = msgspec.field(default_factory=dict)
+    _by_uuid: dict[str, TableEntry] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from coldhouse.operations.opening import create_at
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryInfo:
+class RepositoryInfo(Struct, frozen=True):
     """A repository: where it is (without credentials) and its id."""
 
     url: str

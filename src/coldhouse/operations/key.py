@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from coldhouse.errors import UsageError
 from coldhouse.repository import (
@@ -49,8 +50,7 @@ __all__ = [
 LONGEST_LABEL = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(Struct, frozen=True):
     """What a rotation does with one slot: it is ``renewed``, or it stays as it is, and why.
 
     One that is ``superseded`` is removed: an earlier rotation, which was killed, has made another one in its place.
@@ -138,8 +138,7 @@ def plan_rotation(slots: Sequence[Slot], holders: Mapping[str, Holder]) -> list[
     return [_renewal(slot, holders, newest.get(_place(slot, holders))) for slot in slots]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """What only one slot is for: two of the same are what a rotation leaves that was killed."""
 
     holder: Holder | None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.cityhash import file_hash
 from coldhouse.model import Extent, PackRef
@@ -15,8 +16,7 @@ from coldhouse.repository import Page
 _Place = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownPage:
+class KnownPage(Struct, frozen=True):
     """A page, and the partitions (None: all) whose files may be delivered again.
 
     Files of the others would match by chance alone: no part ever changes its partition.

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from msgspec import Struct
+
 from coldhouse.clickhouse import Selection, Source, inspect, open_source, rewriting, sql
 from coldhouse.errors import Corruption, SourceError, StorageError, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
@@ -45,8 +47,7 @@ class MountOptions:
     source: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class MountedTable:
+class MountedTable(Struct, frozen=True):
     """A table of the snapshot and its name in the server; ``absent`` says why it is not there, if it is not."""
 
     name: TableName

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.clickhouse import Source, sql
+from coldhouse.records import replace
 from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "mount"
@@ -22,8 +23,7 @@ SILENCE = timedelta(minutes=5)
 BEAT_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class MountNote:
+class MountNote(Struct, frozen=True):
     """A mount: the target's identity, its databases there, the process that holds it, when that was last heard of."""
 
     id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from coldhouse import repository, storage
 from coldhouse.beside import Beside
@@ -11,8 +11,7 @@ from coldhouse.storage import Storage
 from coldhouse.storage.counted import CountedStorage
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How many bytes per second may go up to a store and come down from it, and how many requests of each kind at once.
 
     0 is no limit.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, OldKey
 from coldhouse.model import Snapshot
@@ -15,16 +15,14 @@ from coldhouse.repository import IMPOSSIBLE, Repository
 KIND = "pin"
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Struct, frozen=True):
     """Why a snapshot is kept for good, and since when."""
 
     reason: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PinChange:
+class PinChange(Struct, frozen=True):
     """What ``pin`` or ``unpin`` did: the pin that the snapshot has now, and the one that it had."""
 
     snapshot: Snapshot

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, OldKey
 from coldhouse.repository import IMPOSSIBLE, Repository
@@ -17,8 +17,7 @@ Level = Literal["structure", "data", "drill"]
 LEVELS: tuple[Level, ...] = ("structure", "data", "drill")
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """A verification that found nothing wrong; ``partial``: of a sample or of some tables only."""
 
     level: Level
@@ -31,8 +30,7 @@ class Proof:
         return LEVELS.index(self.level), not self.partial, self.at
 
 
-@dataclass(frozen=True, slots=True)
-class ProofRecord:
+class ProofRecord(Struct, frozen=True):
     """What is known of a snapshot: the last proof of each level, and when which levels last found damage."""
 
     proofs: tuple[Proof, ...] = ()

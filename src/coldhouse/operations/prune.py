@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, StorageFull
 from coldhouse.events import Listener, Phase, Progress, Warned, silent
@@ -29,8 +29,7 @@ MAX_UNUSED = 10.0
 _BESIDE_SNAPSHOTS = (proof.KIND, pin.KIND)
 
 
-@dataclass(frozen=True, slots=True)
-class PruneOptions:
+class PruneOptions(Struct, frozen=True):
     """How to prune. ``max_unused``: percent; with 100 nothing is written anew. ``compression`` as for a backup.
 
     ``dead_after``: how long a writer may be silent and count as alive; ``keep_unfinished``: how long what killed
@@ -48,8 +47,7 @@ class PruneOptions:
         return Limits(self.dead_after, self.keep_unfinished)
 
 
-@dataclass(frozen=True, slots=True)
-class PrunePlan:
+class PrunePlan(Struct, frozen=True):
     """What a prune would do now: what nothing needs, which packs it would write anew, and notes of what is gone."""
 
     survey: Survey
@@ -63,8 +61,7 @@ class PrunePlan:
         return not (stored.packs or stored.manifests or self.survey.pending or self.rewrite.packs or self.notes)
 
 
-@dataclass(frozen=True, slots=True)
-class PruneReport:
+class PruneReport(Struct, frozen=True):
     """What a prune did. ``leftovers`` are files that killed writers left beside any object in a local folder."""
 
     rewritten: Rewritten

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
+
+from msgspec import Struct
 
 from coldhouse.cityhash import FileHash
 from coldhouse.errors import Corruption, NoSuchSnapshot
 from coldhouse.events import Listener, Phase
 from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, PartState, TableEntry
 from coldhouse.operations.diagnosis import Diagnosis, readable_entries
+from coldhouse.records import replace
 from coldhouse.repository import Page, Repository, Run, id_of
 from coldhouse.repository.rebuilding import Rebuilder, same_parts, standing
 
@@ -25,8 +28,7 @@ from coldhouse.repository.rebuilding import Rebuilder, same_parts, standing
 Key = tuple[int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a file lies whole: its extents, and their packs."""
 
     extents: tuple[Extent, ...]

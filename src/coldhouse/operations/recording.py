@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import chain
 
@@ -13,6 +13,7 @@ from coldhouse.model import Accounting, PageRef, TableEntry, TableKind, TableNam
 from coldhouse.operations.backup_plan import KeptPage, TablePlan
 from coldhouse.operations.delivery import Delivery
 from coldhouse.operations.transfer import ReceivedTable
+from coldhouse.records import replace
 from coldhouse.repository import PagePart, Repository, SnapshotDraft
 
 Piece = PagePart | PageRef

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.errors import UsageError
 from coldhouse.model import TableName
@@ -28,8 +29,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1].replace("``", "`") if text.startswith("`") else text
 
 
-@dataclass(frozen=True, slots=True)
-class Renaming:
+class Renaming(Struct, frozen=True):
     """Which name each restored table and database gets; a table's own pair wins over its database's."""
 
     pairs: tuple[tuple[TableName, TableName], ...] = ()

@@ -7,8 +7,9 @@ below ``quarantine/``.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, UsageError
 from coldhouse.events import Listener, Phase, silent
@@ -16,6 +17,7 @@ from coldhouse.model import Buffer, ManifestRef, PackRef
 from coldhouse.operations import broken, rebuild
 from coldhouse.operations.diagnosis import BadObject, Diagnosis, Doctor, Hurt
 from coldhouse.operations.opening import NO_LIMITS, Limits, store_at
+from coldhouse.records import replace
 from coldhouse.repository import Repository, id_of, quarantined_name
 from coldhouse.repository.names import FENCE, SNAPSHOTS
 from coldhouse.repository.replica import open_replica, sealed_key, sealed_manifest, sealed_pack, sealed_revision
@@ -27,8 +29,7 @@ from coldhouse.storage.base import Storage
 Action = Literal["replaced", "set aside", "kept"]
 
 
-@dataclass(frozen=True, slots=True)
-class Treatment:
+class Treatment(Struct, frozen=True):
     """What was done, or in a dry run would be done, about an object."""
 
     object: str
@@ -36,8 +37,7 @@ class Treatment:
     action: Action
 
 
-@dataclass(frozen=True, slots=True)
-class RepairReport:
+class RepairReport(Struct, frozen=True):
     """What was found and done.
 
     ``hurt``: what snapshots cannot give back; after a repair, what they still cannot. ``curable``: what a dry run found

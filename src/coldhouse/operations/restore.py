@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import cached_property
 
 from coldhouse.clickhouse import (
@@ -49,6 +48,7 @@ from coldhouse.operations.restore_plan import (
 from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
 from coldhouse.operations.survivors import Survivors
+from coldhouse.records import replace
 from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
 

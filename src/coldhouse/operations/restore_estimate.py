@@ -8,7 +8,8 @@ still holds then. At most is the worst order; at least is as many bytes in each 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.model import Extent, FileEntry, PackRef, Part, TableKind
 from coldhouse.operations.estimate import Bounds
@@ -23,16 +24,14 @@ _OF_A_NOTE = 8192
 _OF_A_NAME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class TableReads:
+class TableReads(Struct, frozen=True):
     """A table that will be restored, and the manifest pages of it that RESTORE needs, in any form that yields them."""
 
     step: TableStep
     pages: Iterable[Page]
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreSurroundings:
+class RestoreSurroundings(Struct, frozen=True):
     """What counts beside the tables.
 
     ``sweep`` as for the pack reader. ``noted``: the repository takes notes. ``resumed``: an earlier run of this restore
@@ -53,8 +52,7 @@ class RestoreSurroundings:
         return not (self.resumed or self.skip_damaged)
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreEstimate:
+class RestoreEstimate(Struct, frozen=True):
     """What comes after the plan: so many bytes of files served to ClickHouse, and the requests to the store.
 
     Beside the files ClickHouse is served a list of them, and the definitions.

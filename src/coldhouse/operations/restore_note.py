@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption
 from coldhouse.model import TableName
+from coldhouse.records import replace
 from coldhouse.repository import IMPOSSIBLE, Repository
 
 KIND = "restore"
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """``creating`` did not exist when the restore began; ``staged`` are complete beside their target, being moved in.
 
     ``appending`` had so many rows before a whole-table append began. ``restored`` of what was created is complete.

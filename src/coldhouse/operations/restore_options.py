@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from coldhouse.errors import ColdhouseError
 from coldhouse.gateway import GatewaySettings
 from coldhouse.model import Mutation, Snapshot, TableEntry, TableName
@@ -43,8 +45,7 @@ class RestoreOptions:
     source: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(Struct, frozen=True):
     """How to restore into an engine that is thrown away afterwards, to see whether it works.
 
     ``prepare`` makes of an entry what such an engine can have; a table (or function) that ``failed`` does not end the
@@ -55,8 +56,7 @@ class Rehearsal:
     failed: Callable[[str, ColdhouseError], None]
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
+class RestoreReport(Struct, frozen=True):
     """What a restore did, or with ``dry_run`` would do; ``left_out`` names what was damaged, at the source or since.
 
     ``served`` are bytes that ClickHouse was sent, ``requests`` those to the store since the repository was opened (None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import Selection, creation_order
 from coldhouse.errors import TargetExists, UsageError
@@ -18,8 +19,7 @@ Action = Literal["create", "skip", "replace", "append"]
 SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """Some of a table: so many parts, rows, bytes."""
 
     parts: int = 0
@@ -31,8 +31,7 @@ class Share:
         return Share(self.parts + other.parts, self.rows + other.rows, self.bytes + other.bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class TableOutcome:
+class TableOutcome(Struct, frozen=True):
     """What happened (or would happen) to one table; ``status`` is planned, restored, in part or skipped.
 
     ``rows``, ``bytes`` and ``parts`` are those of the snapshot (rows if they are known); of these, ``left_out`` was
@@ -63,8 +62,7 @@ class TableOutcome:
         return self.brought.rows if self.rows_restored is None else self.rows_restored
 
 
-@dataclass(frozen=True, slots=True)
-class TableStep:
+class TableStep(Struct, frozen=True):
     """One table to restore: what it is in the snapshot, the name it gets, and what happens to a table of that name.
 
     ``partitions`` is None for all of it; ``parts``, ``rows`` and ``bytes`` are what will be restored.
@@ -110,8 +108,7 @@ class TableStep:
         return self.bytes == 0 or self.entry.rows_known
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseStep:
+class DatabaseStep(Struct, frozen=True):
     """A database to create, with the CREATE statement that the source showed."""
 
     name: str
@@ -119,8 +116,7 @@ class DatabaseStep:
     definition: str
 
 
-@dataclass(frozen=True, slots=True)
-class RestorePlan:
+class RestorePlan(Struct, frozen=True):
     """Everything that a restore will do, in its order."""
 
     databases: tuple[DatabaseStep, ...]

@@ -7,8 +7,9 @@ repeated. What is to replace or join an existing table is first restored beside 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from uuid import uuid4
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import (
     OperationState,
@@ -32,11 +33,11 @@ from coldhouse.operations.restore_plan import Share, TableOutcome, TableStep
 from coldhouse.operations.restore_source import RestoreSource
 from coldhouse.operations.survivors import Survivors
 from coldhouse.operations.watching import run_to_end
+from coldhouse.records import replace
 from coldhouse.repository import PackReader, Page, Repository
 
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
+class Workplace(Struct, frozen=True):
     """What every table of a restore shares: both ends, and who is told."""
 
     repository: Repository
@@ -54,8 +55,7 @@ class Workplace:
     survivors: Survivors | None = None  # what is damaged is left out instead of ending the restore
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
+class _Done(Struct, frozen=True):
     """What was done to one table: how many rows came (None: nobody counted), and what there is to say of it."""
 
     rows: int | None

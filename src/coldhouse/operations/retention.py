@@ -10,8 +10,10 @@ not come yet, because some clock was wrong. `objections` looks at a plan and say
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import UsageError
 from coldhouse.model import Snapshot
@@ -32,8 +34,7 @@ UNLIMITED = 1 << 40
 Tags = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What to keep; each rule is off at 0, None or nothing.
 
     ``last`` snapshots; of each of the last N hours, days, ... that have any, the last one (``every``); all ``within`` a
@@ -55,17 +56,15 @@ class Policy:
         return not (any(counts) or self.within or self.within_every or self.tags)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What is known of snapshots, by id: why some are pinned, which passed a drill, which are damaged."""
 
-    pinned: Mapping[str, str] = field(default_factory=dict)
+    pinned: Mapping[str, str] = msgspec.field(default_factory=dict)
     drilled: frozenset[str] = frozenset()
     damaged: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What happens to a snapshot, and every reason for it."""
 
     snapshot: Snapshot
@@ -73,16 +72,14 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Snapshots that are judged together, newest first; ``name`` is what they have in common, for people."""
 
     name: str
     decisions: tuple[Decision, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionPlan:
+class RetentionPlan(Struct, frozen=True):
     """What would happen; snapshots that no group has are not touched."""
 
     groups: tuple[Group, ...]
@@ -256,8 +253,7 @@ def _number(count: int) -> str:
 # --------------------------------------------------------------------------------------------------------- objections
 
 
-@dataclass(frozen=True, slots=True)
-class Objection:
+class Objection(Struct, frozen=True):
     """Why a plan should not be carried out, and what to do about it."""
 
     kind: Literal["last", "shrunk", "pinned"]

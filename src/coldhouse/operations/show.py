@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
+from msgspec import Struct
 
 from coldhouse.model import Snapshot, TableEntry
 from coldhouse.operations import choosing, pin, proof
@@ -11,8 +12,7 @@ from coldhouse.operations.proof import ProofRecord
 from coldhouse.repository import Repository
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotDetail:
+class SnapshotDetail(Struct, frozen=True):
     """A snapshot and its tables (and databases: entries with an empty table name), in the order of their names.
 
     ``record`` is what verifications found, ``pin`` why it is kept for good.
@@ -20,7 +20,7 @@ class SnapshotDetail:
 
     snapshot: Snapshot
     tables: tuple[TableEntry, ...]
-    record: ProofRecord = field(default_factory=ProofRecord)
+    record: ProofRecord = msgspec.field(default_factory=ProofRecord)
     pin: Pin | None = None
 
     @property

@@ -12,6 +12,8 @@ from typing import Self
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from msgspec import Struct
+
 from coldhouse.clickhouse import Source, changes, open_source, rewriting, sql
 from coldhouse.clickhouse.definition import tokens
 from coldhouse.clickhouse.scratch import ScratchEngine, ScratchLimits
@@ -56,8 +58,7 @@ class SqlOptions:
     source: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """What a query cost: rows that it read, bytes and requests from the store; ``size`` of the snapshots in bytes."""
 
     rows: int

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from coldhouse.clickhouse import document, layout
 from coldhouse.errors import BackupFailed
 from coldhouse.model import WHOLE_TABLE, FileEntry, Part, PartState, TableName, total_size
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from coldhouse.gateway import Arrived
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedTable:
+class ReceivedTable(Struct, frozen=True):
     """A table as one statement delivered it: its parts in the order of (partition, name), and new bytes among them."""
 
     definition: str

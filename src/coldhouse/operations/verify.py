@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from msgspec import Struct
+
 from coldhouse.errors import Corruption, NoSuchSnapshot, StorageFull, StorageRefused, UsageError
 from coldhouse.events import Listener, Phase, silent
 from coldhouse.model import Snapshot
@@ -60,8 +62,7 @@ class VerifyOptions:
             raise UsageError("tables and assertions belong to level drill", hint="add --level drill")
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(Struct, frozen=True):
     """What the verification of one snapshot found; ``more`` problems beyond those listed were only counted.
 
     ``partial``: it covered a sample, or some tables. ``remarks`` are no problems.

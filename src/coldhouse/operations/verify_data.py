@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
+
+from msgspec import Struct
 
 from coldhouse.cityhash import FileHash
 from coldhouse.errors import Corruption
@@ -30,8 +31,7 @@ _WAITING = 2 * READERS
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(Struct, frozen=True):
     """What reading a page or a part gave."""
 
     checked: Checked
@@ -39,8 +39,7 @@ class _Told:
     covered: tuple[tuple[bytes, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pack:
+class _Pack(Struct, frozen=True):
     """What reading a pack gave; ``frames`` are those that are damaged, if it is nothing else of it."""
 
     id: bytes

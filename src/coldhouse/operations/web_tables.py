@@ -15,7 +15,8 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.clickhouse import layout
 from coldhouse.gateway import Served
@@ -32,8 +33,7 @@ PARTS_KEPT = 256
 SMALL = 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Readers:
+class Readers(Struct, frozen=True):
     """Two ways to the packs: ``small`` fetches little for those who want little, ``large`` much at once."""
 
     small: PackReader
@@ -154,8 +154,7 @@ class WebTable:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _RangedFile:
+class _RangedFile(Struct, frozen=True):
     """A file whose small ranges are fetched sparingly and whose large ones in few requests."""
 
     sparing: ServedFile

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.model import ManifestRef, PageRef, TableEntry, TableName
 from coldhouse.repository import names
@@ -44,8 +44,7 @@ def read_entries(catalog: Sequence[ManifestRef], read: Read) -> Iterator[TableEn
             yield decode_entry(stored, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Object:
+class _Object(Struct, frozen=True):
     """A catalog object of the parent: where it is, the names in it, and the size of its plaintext in bytes."""
 
     ref: ManifestRef

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, PruneRefused
 from coldhouse.model import PackRef
@@ -35,16 +36,14 @@ _LOOKS = 5
 _LISTINGS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How long a silent owner counts as alive, and how long what unfinished backups stored is kept for the next."""
 
     dead_after: timedelta = DEAD_AFTER
     keep_unfinished: timedelta = KEEP_UNFINISHED
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """A number of packs and manifests, and their bytes."""
 
     packs: int = 0
@@ -57,8 +56,7 @@ class Tally:
         return Tally(self.packs + is_pack, self.manifests + (not is_pack), self.bytes + size)
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """What a collection would find now: everything that is stored, what nothing needs, and who is at work.
 
     In ``marks`` is what the revisions need that count, and the packs that what was set aside needs are needed as a
@@ -82,8 +80,7 @@ class Collected:
     fenced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Unfinished:
+class _Unfinished(Struct, frozen=True):
     packs: tuple[PackRef, ...]
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
+
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ObjectMissing
 from coldhouse.model import Buffer
@@ -33,8 +34,7 @@ class What(IntEnum):
     MANIFEST = 2
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Candidate:
+class Candidate(Struct, frozen=True, order=True):
     """A pack or a manifest, by its id."""
 
     what: What

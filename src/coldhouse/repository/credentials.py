@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from msgspec import Struct
 
 from coldhouse.errors import UsageError
 from coldhouse.repository import bech32
@@ -28,8 +29,7 @@ class KeyFile:
         return bech32.encode(_KEY_FILE, self.secret).upper()
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """The public half of a key pair (X25519, 32 bytes): a slot can be made for it without its private half."""
 
     public: bytes

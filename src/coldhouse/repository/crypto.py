@@ -11,6 +11,7 @@ from functools import cached_property
 from hashlib import blake2b
 from struct import Struct
 
+import msgspec
 import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -70,8 +71,7 @@ class Generation:
         return None if self.private is None else X25519PrivateKey.from_private_bytes(self.private)
 
 
-@dataclass(frozen=True, slots=True)
-class Keyring:
+class Keyring(msgspec.Struct, frozen=True):
     """All keys of a repository (16-byte id) that a key slot gave: oldest generation first, at least one.
 
     ``known`` is the newest generation that any slot tells of; nothing proves it, and it decides what errors say.

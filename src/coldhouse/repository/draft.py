@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
 from coldhouse.errors import BackupFailed, Corruption, ObjectExists, ObjectMissing, OldKey
 from coldhouse.model import ManifestRef, PackRef, PageRef, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.records import replace
 from coldhouse.repository import names, revisions
 from coldhouse.repository.catalog import ParentCatalog, encode_entry, read_entries
 from coldhouse.repository.condemned import Condemned, read_all

@@ -11,14 +11,15 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError
 from coldhouse.model import Buffer
+from coldhouse.records import replace
 from coldhouse.repository import condemned, names
 from coldhouse.repository.condemned import Condemned
 from coldhouse.repository.crypto import content_digest
@@ -30,8 +31,7 @@ MAX_SIZE = 1 << 20
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(Struct, frozen=True, kw_only=True):
     """What a declaration says: ``commits`` are names of objects, ``seen`` ids of condemned lists.
 
     ``reads`` are the snapshots that a reader needs, by id; none means that nobody knows which.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -16,9 +16,11 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, UnsupportedFormat, WrongPassphrase
 from coldhouse.model import Buffer
+from coldhouse.records import replace
 from coldhouse.repository import names
 from coldhouse.repository.credentials import (
     Credential,
@@ -46,8 +48,7 @@ MAX_SIZE = 65536  # of config and of a key slot, in bytes
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class KdfCost:
+class KdfCost(Struct, frozen=True):
     """The price of one guess at a passphrase (Argon2id): memory in KiB, passes over it, and lanes."""
 
     memory_kib: int = 65536
@@ -59,8 +60,7 @@ class KdfCost:
             raise ValueError(f"not a cost that Argon2id can have here: {self}")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """The object ``config``: nothing secret; ``id`` is the repository's, 32 hex digits."""
 
     format: str
@@ -70,8 +70,7 @@ class Config:
     created: str
 
 
-@dataclass(frozen=True, slots=True)
-class SlotFace:
+class SlotFace(Struct, frozen=True):
     """The readable first line of a key slot; ``access`` is full or write, ``kind`` says what opens it.
 
     ``generation`` is the newest one in it; ``proof`` shows to who holds that master key that the slot was made by one
@@ -95,8 +94,7 @@ class SlotFace:
     proof: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Version:
+class _Version(Struct, frozen=True):
     version: int
 
 

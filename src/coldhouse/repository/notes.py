@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.errors import ObjectMissing
 from coldhouse.repository import names
@@ -19,8 +19,7 @@ MAX_NOTE = 16 * MIB
 _MAX_STORED = MAX_NOTE + MIB
 
 
-@dataclass(frozen=True, slots=True)
-class _Note:
+class _Note(Struct, frozen=True):
     key: str
     data: bytes
 

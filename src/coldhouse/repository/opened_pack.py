@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 from coldhouse.errors import Corruption, ObjectMissing
 from coldhouse.model import Buffer, PackRef
@@ -30,8 +30,7 @@ _LARGEST = MAX_FRAMES * FRAME_SIZE * 2
 _CHECK_BYTES = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedPack:
+class OpenedPack(Struct, frozen=True):
     """A pack whose frame table was read and authenticated."""
 
     ref: PackRef

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from coldhouse.errors import Corruption
 from coldhouse.repository import intents, names
@@ -14,8 +15,7 @@ from coldhouse.storage.base import Storage, StoredObject
 PRUNE = "prune"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """One intent: what its last declaration says (None if that cannot be read), and when the store had which.
 
     ``objects`` are the names of its declarations. It is ``nobodys`` if none of them was made by who keeps to the
@@ -35,8 +35,7 @@ class Owner:
         return not self.nobodys if self.says is None else bool(self.says.commits)
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Why a list must wait: an owner of this kind is at work; ``began`` and ``heard`` are the store's times.
 
     ``damaged`` names a declaration that cannot be read.

@@ -13,10 +13,10 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from struct import Struct
 
+import msgspec
 import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -50,8 +50,7 @@ LARGEST_DIRECTORY = _MAX_DIRECTORY + MIB
 _MAX_TABLE = _TABLE_HEAD.size + MAX_FRAMES * _FRAME_ROW + TAG_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """A piece of a file in a pack, from the pack's own directory; all lengths in bytes.
 
     ``session`` and ``file`` name the file as its writer saw it, so that its pieces in several packs can be put
@@ -70,8 +69,7 @@ class Run:
     verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FrameTable:
+class FrameTable(msgspec.Struct, frozen=True):
     """The frames of a pack in stored order; ``starts`` has one more element: where the directory begins."""
 
     numbers: array[int]
@@ -89,8 +87,7 @@ class FrameTable:
         return index if index < len(self.numbers) and self.numbers[index] == number else None
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
+class Footer(msgspec.Struct, frozen=True):
     """The end of a pack: a copy of its header, and the sealed lengths of directory and table in bytes."""
 
     header: bytes
@@ -166,8 +163,7 @@ def seal_table(cipher: AESGCM, header: bytes, pack_size: int, directory_size: in
     return cipher.encrypt(_TABLE_NONCE, plain, header + b"table")
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRow:
+class FrameRow(msgspec.Struct, frozen=True):
     """A frame as its table lists it: number, sealed and plain length in bytes, codec."""
 
     number: int

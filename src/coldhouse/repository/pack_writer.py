@@ -18,10 +18,11 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from mmap import mmap
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from coldhouse.errors import ColdhouseError
 from coldhouse.model import Buffer, PackRef
@@ -42,8 +43,7 @@ _RESERVE = 32
 _WORTH_SPLITTING = FRAME_SIZE // 8
 
 
-@dataclass(frozen=True, slots=True)
-class PackSettings:
+class PackSettings(Struct, frozen=True):
     """How packs are written: memory is ``buffers`` times (``frames`` times 256 KiB, and 4 MiB).
 
     ``compression`` is auto, none or zstd:LEVEL; ``uploads`` packs are stored at a time; ``frames`` is what one holds.

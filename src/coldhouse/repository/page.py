@@ -8,11 +8,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate, pairwise
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.model import Extent, FileEntry, PackRef, PageRef, Part, PartState
 from coldhouse.repository.crypto import damaged
@@ -27,8 +27,7 @@ DAMAGED = 1  # flag of a file
 UNHASHED = 2  # flag of a file without a checksum
 
 
-@dataclass(frozen=True, slots=True)
-class PageColumns:
+class PageColumns(Struct, frozen=True):
     """The page as it is stored: a MessagePack map of these fields; see FORMAT.md."""
 
     pack_ids: bytes
@@ -257,8 +256,7 @@ class Page:
         return Extent(pack, self._extent_offset[index], self._extent_length[index])
 
 
-@dataclass(frozen=True, slots=True)
-class KeptPart:
+class KeptPart(Struct, frozen=True):
     """The part at a place of a page, without its files."""
 
     page: Page
@@ -267,8 +265,7 @@ class KeptPart:
     file_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileColumns:
+class FileColumns(Struct, frozen=True):
     """Some files of a page: numbers of ``name`` and ``pack`` are places in ``names`` and ``packs``.
 
     ``extents`` says how many of the extents each file has.
@@ -303,8 +300,7 @@ def digest_of_states(states: Iterable[PartState]) -> bytes:
     return digest.digest()
 
 
-@dataclass(frozen=True, slots=True)
-class PageMatch:
+class PageMatch(Struct, frozen=True):
     """Parts as they are now, beside the earlier page that covers their partitions.
 
     ``unchanged``: the page holds exactly these parts, so it can be carried by its reference. ``page`` is None for parts

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import msgspec
+from msgspec import Struct
 
 from coldhouse.model import Extent, PackRef
 from coldhouse.repository.crypto import damaged
@@ -21,8 +21,7 @@ from coldhouse.repository.pack_format import FRAME_SIZE, MAX_FRAMES, pack_column
 END_OF_PACK = MAX_FRAMES * FRAME_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
+class _Columns(Struct, frozen=True):
     pack_ids: bytes
     pack_sizes: bytes
     pack_tables: bytes
@@ -32,8 +31,7 @@ class _Columns:
     extent_length: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PageExtents:
+class PageExtents(Struct, frozen=True):
     """The packs of a page, and its extents as columns: the place of the pack, the address there, the length in bytes.
 
     ``files`` is how many extents each file has.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import msgspec
+from msgspec import Struct
 
 from coldhouse.model import ManifestRef, PackRef, PageRef
+from coldhouse.records import replace
 from coldhouse.repository import names
 from coldhouse.repository.catalog import decode_catalog
 from coldhouse.repository.condemned import Condemned
@@ -21,8 +21,7 @@ from coldhouse.repository.relocation import Relocation
 from coldhouse.repository.repository import Repository
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(Struct, frozen=True):
     """A page that was read: its plaintext where it was made anew, and the packs that it lay in."""
 
     ref: PageRef
@@ -147,14 +146,12 @@ class Revisor:
         return replace(old, ref=ref, content=content_digest(plain), inline=plain if inline else b"")
 
 
-@dataclass(frozen=True, slots=True)
-class _Root:
+class _Root(Struct, frozen=True):
     catalog: tuple[ManifestRef, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    pages: list[msgspec.Raw] = field(default_factory=list)
+class _Entry(Struct, frozen=True):
+    pages: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
 def _raw_pages_of(stored: bytes, name: str) -> list[msgspec.Raw]:

@@ -7,8 +7,9 @@ about as much unused as there is, or more. Only packs that may have much of it a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from coldhouse.model import PackRef
 from coldhouse.repository.marking import PIECE
@@ -17,8 +18,7 @@ from coldhouse.repository.pack_format import FRAME_SIZE, FrameTable, frames_in
 _PIECES = FRAME_SIZE // PIECE
 
 
-@dataclass(frozen=True, slots=True)
-class PackUse:
+class PackUse(Struct, frozen=True):
     """A pack, and how many of its stored bytes nothing needs; ``measured`` tells whether its frame table was read."""
 
     ref: PackRef
@@ -31,8 +31,7 @@ class PackUse:
         return self.ref.size - self.unused
 
 
-@dataclass(frozen=True, slots=True)
-class RewritePlan:
+class RewritePlan(Struct, frozen=True):
     """The packs to write anew. ``unused`` are bytes in all packs, ``left`` those that stay in the others."""
 
     packs: tuple[PackUse, ...]

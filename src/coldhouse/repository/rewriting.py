@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.errors import Corruption
 from coldhouse.model import Extent, ManifestRef, PackRef
@@ -39,8 +40,7 @@ _COPYING = 3
 _CACHE = 48 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class RewriteSettings:
+class RewriteSettings(Struct, frozen=True):
     """How packs are written anew; ``compression`` as for a backup."""
 
     compression: str = "auto"
@@ -48,8 +48,7 @@ class RewriteSettings:
     most_bytes: int = MOST_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
+class Rewritten(Struct, frozen=True):
     """What was done: old packs that no snapshot needs any more, the bytes stored, and packs that could not be read."""
 
     rounds: int = 0
@@ -243,8 +242,7 @@ class _Round:
         return supersede(self._storage, intent, subject, sealed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Copied:
+class _Copied(Struct, frozen=True):
     """What a round moved."""
 
     relocation: Relocation

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from coldhouse.errors import (
     Corruption,
@@ -16,6 +17,7 @@ from coldhouse.errors import (
     WrongPassphrase,
 )
 from coldhouse.model import Buffer
+from coldhouse.records import replace
 from coldhouse.repository import keys, names
 from coldhouse.repository.credentials import Credential, Holder, Recipient, RecoveryKeys
 from coldhouse.repository.crypto import CIPHER, VERSION, Keyring, damaged, generation_of, write_only
@@ -26,8 +28,7 @@ from coldhouse.storage.base import Storage
 MOST_SLOTS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """A key slot as it stands in the store: ``proven`` is None where this key cannot tell who made it.
 
     ``kind`` is passphrase, file or recipient; ``generation`` the newest one in it; ``cost`` that of a passphrase. Of a

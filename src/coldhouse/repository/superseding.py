@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.errors import ObjectExists, ObjectMissing
 from coldhouse.model import Buffer
@@ -12,8 +13,7 @@ from coldhouse.repository.intents import Intent
 from coldhouse.storage.base import Storage, StoredObject
 
 
-@dataclass(frozen=True, slots=True)
-class Succession:
+class Succession(Struct, frozen=True):
     """The revisions of a snapshot: the names of those that stand, of which the first counts, and the next free one."""
 
     id: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from coldhouse.model import Buffer
 
@@ -18,8 +19,7 @@ from coldhouse.model import Buffer
 PIECE = 2 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(Struct, frozen=True):
     """An object in a listing: its name, its size in bytes and when the store says it was written (UTC)."""
 
     name: str

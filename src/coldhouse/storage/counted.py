@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.model import Buffer
 from coldhouse.storage.base import PIECE, Storage, StoredObject
@@ -18,8 +19,7 @@ from coldhouse.storage.base import PIECE, Storage, StoredObject
 PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Requests:
+class Requests(Struct, frozen=True):
     """Requests to a store by their kind, and the bytes of objects that went up to it and came down from it.
 
     ``list`` counts answers of up to 1,000 names, ``delete`` requests for up to 1,000 names.

@@ -7,7 +7,8 @@ start of its message are taken out of them, and the rest is dropped.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from coldhouse.errors import ObjectMissing, StorageError, StorageFull, StorageRefused
 from coldhouse.storage.object_url import BucketPlace, credentials_hint
@@ -28,8 +29,7 @@ _REFUSED_CODES = frozenset(
 _WRONG_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a store answered: HTTP status (0 if no answer came), its error code and message (empty if none)."""
 
     status: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct
 
 from coldhouse.errors import UsageError
 
@@ -20,8 +21,7 @@ _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ACCOUNT = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
 
 
-@dataclass(frozen=True, slots=True)
-class BucketPlace:
+class BucketPlace(Struct, frozen=True):
     """A bucket (or container) and the prefix of our names in it, without slashes around it.
 
     ``endpoint`` is empty for the provider's own; ``region`` is for S3 and ``account`` for Azure, empty if unknown.
