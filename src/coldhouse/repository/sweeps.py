@@ -26,9 +26,9 @@ class SweptFrames:
 
     def add(self, file: FileEntry) -> None:
         """A file that will be read from beginning to end. Raises Corruption if no pack has so many frames."""
-        if not 0 < self._sweep_bytes <= file.size:
-            return
         for extent in file.extents:
+            if not is_swept(file.size, extent.length, self._sweep_bytes):
+                continue
             first, stop = -(-extent.offset // FRAME_SIZE), (extent.offset + extent.length) // FRAME_SIZE
             if first < stop:
                 whole = Extent(extent.pack, first * FRAME_SIZE, (stop - first) * FRAME_SIZE)
