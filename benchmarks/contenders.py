@@ -26,6 +26,7 @@ _AS_COLDHOUSE = (
     "allow_s3_native_copy = 0, s3_max_single_part_upload_size = 1000000000, s3_upload_checksum_algorithm = 'crc32', "
     "local_filesystem_read_method = 'pread'"
 )
+_AS_COLDHOUSE_READS = "max_read_buffer_size_remote_fs = 131072"
 
 
 class Coldhouse:
@@ -95,13 +96,15 @@ class Coldhouse:
 class _Statements:
     """BACKUP and RESTORE as statements that are waited for."""
 
+    reads = ""  # settings of RESTORE
+
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
     def restore(self, place: str) -> Run:
         """Restore beside the shape's own database."""
         database = self._stage.new_database()
-        run = self._measured(f"RESTORE DATABASE {self._stage.shape} AS {database} FROM {place}")
+        run = self._measured(f"RESTORE DATABASE {self._stage.shape} AS {database} FROM {place}{self.reads}")
         check_restored(self._stage, database)
         return run
 
@@ -134,6 +137,8 @@ class Least(_Statements):
 
     ``name`` is ``NOWHERE`` (it does nothing) or ``SEALED`` (it encrypts, and stores where Coldhouse would).
     """
+
+    reads = f" SETTINGS {_AS_COLDHOUSE_READS}"
 
     def __init__(self, stage: Stage, name: str) -> None:
         """Start the store; it ends with the work."""

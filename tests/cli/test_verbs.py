@@ -17,7 +17,7 @@ from coldhouse.gateway import GatewaySettings
 from coldhouse.model import TableName
 from coldhouse.operations.backup import BackupOptions, BackupReceipt
 from coldhouse.operations.connecting import Connecting
-from coldhouse.operations.restore import RestoreOptions, RestoreReport
+from coldhouse.operations.restore import Prepared, RestoreOptions, RestoreReport
 from coldhouse.repository import Repository
 from tests.cli import values
 
@@ -197,7 +197,7 @@ def test_restore_hands_on_what_was_asked(repository: Path, capsys: Capture, monk
     asked: list[RestoreOptions] = []
 
     def restore(
-        repository: Repository, options: RestoreOptions, listener: Listener, *, connecting: Connecting
+        repository: Repository, options: RestoreOptions, listener: Listener, *, prepared: Prepared
     ) -> RestoreReport:
         asked.append(options)
         left_out = () if options.dry_run else ("shop.orders p",)

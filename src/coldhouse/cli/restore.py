@@ -87,7 +87,7 @@ def command(
     opening = session.opening()
     from coldhouse.operations import restore
 
-    connecting = restore.prepare(target)
+    prepared = restore.Prepared(target, None if dry_run else gateway)
     chosen = restore.RestoreOptions(
         target=target,
         snapshot=snapshot,
@@ -103,9 +103,9 @@ def command(
         skip_damaged=skip_damaged,
         gateway=gateway,
     )
-    with opening as repository, session.listener() as listener:
+    with prepared, opening as repository, session.listener() as listener:
         whose = session.whose(repository, snapshot or "latest")
-        report = restore.run(repository, replace(chosen, source=whose), listener, connecting=connecting)
+        report = restore.run(repository, replace(chosen, source=whose), listener, prepared=prepared)
     if session.json:
         from coldhouse.cli import documents
 

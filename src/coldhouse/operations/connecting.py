@@ -26,6 +26,11 @@ class Connecting:
         self._source = self._open() if self._opening is None else self._opening.result()
         return self._source
 
+    @property
+    def begun(self) -> Beside[Source] | None:
+        """The thread that connects; None for an embedded engine."""
+        return self._opening
+
     def __exit__(self, *_: object) -> None:
         if self._source is not None:
             self._source.close()

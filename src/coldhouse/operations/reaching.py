@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from coldhouse.beside import Beside
 from coldhouse.clickhouse import S3Place, Source, statements
 
 if TYPE_CHECKING:  # a server in Python takes long to import, and not every backup needs one
@@ -21,6 +23,10 @@ class LateGateway:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the gateway, if there is one."""
         if self._gateway is not None:
             self._gateway.stop()
 
@@ -38,6 +44,35 @@ class LateGateway:
 def place_of(address: Address, below: str = "") -> S3Place:
     """An address of the gateway as BACKUP and RESTORE write it."""
     return S3Place(f"{address.url}{below}", address.access_key, address.secret_key)
+
+
+class Reaching:
+    """A gateway that is started, and a server's knock at it, beside what the caller does meanwhile.
+
+    A context manager that waits for the knock, and stops the gateway in the end.
+    """
+
+    def __init__(self, settings: GatewaySettings, source: Callable[[], Source]) -> None:
+        """``source`` waits for the server, in a thread. Raises UsageError, GatewayError."""
+        self._late = LateGateway(settings)
+        gateway = self._late.running()
+        self._knocking = Beside(lambda: reach_gateway(source(), gateway), "coldhouse-knocking")
+
+    def __enter__(self) -> Gateway:
+        """The gateway, which the server can reach. Raises GatewayUnreachable, and what waiting for the server does."""
+        try:
+            self._knocking.result()
+        except BaseException:
+            self.stop()
+            raise
+        return self._late.running()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the gateway, also one that was never entered."""
+        self._late.stop()
 
 
 def reach_gateway(source: Source, gateway: Gateway) -> None:

@@ -28,11 +28,11 @@ from coldhouse.errors import (
     UsageError,
 )
 from coldhouse.events import Listener, Phase, Warned, silent
-from coldhouse.gateway import Gateway, load_server
+from coldhouse.gateway import GatewaySettings, load_server
 from coldhouse.model import Snapshot, TableEntry, TableName
 from coldhouse.operations import choosing
 from coldhouse.operations.connecting import Connecting
-from coldhouse.operations.reaching import reach_gateway
+from coldhouse.operations.reaching import Reaching
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_note import RestoreNote
 from coldhouse.operations.restore_options import Rehearsal, RestoreOptions, RestoreReport
@@ -52,22 +52,37 @@ from coldhouse.records import replace
 from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
 
-__all__ = ["Rehearsal", "RestoreOptions", "RestoreReport", "TableOutcome", "prepare", "run"]
+__all__ = ["Prepared", "Rehearsal", "RestoreOptions", "RestoreReport", "TableOutcome", "run"]
 
 
 #: RESTORE reads each file once, from beginning to end: what a pack holds of a larger one is fetched by one request.
 SWEEP = 2 << 20
 
 
-def prepare(target: str) -> Connecting:
-    """Begin to connect to the target, and import what a restore needs and its modules do not import by themselves.
+class Prepared:
+    """What a restore can begin without a repository, and the imports that it needs, for who has time at the moment.
 
-    For who has time at the moment. Raises UsageError (URL).
+    A context manager that ends what was not used.
     """
-    load_client()
-    connecting = Connecting(target)
-    load_server()
-    return connecting
+
+    def __init__(self, target: str, gateway: GatewaySettings | None) -> None:
+        """Connect to the target, and let it knock at the gateway; None: nothing will be restored.
+
+        Raises UsageError (the URL, the gateway's settings), GatewayError.
+        """
+        load_client()
+        self.connecting = Connecting(target)
+        self.reaching: Reaching | None = None
+        load_server()
+        if gateway is not None and self.connecting.begun is not None:
+            self.reaching = Reaching(gateway, self.connecting.begun.result)
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.reaching is not None:
+            self.reaching.stop()
 
 
 def run(
@@ -75,9 +90,9 @@ def run(
     options: RestoreOptions,
     listener: Listener = silent,
     rehearsal: Rehearsal | None = None,
-    connecting: Connecting | None = None,
+    prepared: Prepared | None = None,
 ) -> RestoreReport:
-    """Restore tables of a snapshot and return the report; ``connecting`` is what ``prepare`` gave, if it was called.
+    """Restore tables of a snapshot and return the report; ``prepared`` is what was begun for it.
 
     Raises NoSuchSnapshot, UsageError, TargetExists (nothing touched), Corruption (naming the object), SourceError,
     RestoreFailed, Interrupted; after those the same call continues where this one ended.
@@ -88,11 +103,11 @@ def run(
         if rehearsal is None:  # a drill has announced itself
             noted = stack.enter_context(repository.reading("restore", [snapshot.id]))
             snapshot = repository.snapshot(snapshot.id)
-        target = stack.enter_context(connecting or Connecting(options.target))
+        target = stack.enter_context(prepared.connecting if prepared else Connecting(options.target))
         restore = _Restore(repository, snapshot, target, options, listener, rehearsal)
         if options.dry_run:
             return restore.preview(noted=noted)
-        report = restore.run()
+        report = restore.run(prepared.reaching if prepared else None)
     return replace(report, requests=requests_of(repository.storage))
 
 
@@ -127,12 +142,12 @@ class _Restore:
         self._note = RestoreNote(repository if rehearsal is None else None, self._key())
         self._served = 0
 
-    def run(self) -> RestoreReport:
-        plan, chosen = self._look()
+    def run(self, reaching: Reaching | None) -> RestoreReport:
+        plan = self._look()
         self._stop_leftovers()
         self._begin(plan)
         try:
-            tables, left_out = self._restore(plan, chosen)
+            tables, left_out = self._restore(plan, reaching or Reaching(self._options.gateway, lambda: self._target))
         except BaseException:
             self._keep_what_was_made(plan)
             raise
@@ -145,7 +160,7 @@ class _Restore:
         from coldhouse.operations.estimate import Bounds
         from coldhouse.operations.restore_estimate import RestoreSurroundings, TableReads, estimate_restore
 
-        plan, _ = self._look()
+        plan = self._look()
         until_now = requests_of(self._repository.storage) or Requests()
         around = RestoreSurroundings(
             sweep=SWEEP,
@@ -160,8 +175,8 @@ class _Restore:
         report = self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
         return replace(report, estimate=replace(estimate, bounds=Bounds(until_now, until_now) + estimate.bounds))
 
-    def _look(self) -> tuple[RestorePlan, list[TableEntry]]:
-        """What will be done, and the entries that it is about."""
+    def _look(self) -> RestorePlan:
+        """What will be done."""
         self._listener(Phase("reading the snapshot"))
         wanted = self._wanted_partitions()
         selection = Selection(self._options.include, self._options.exclude)
@@ -169,7 +184,7 @@ class _Restore:
         chosen = choose(entries, selection, wanted)
         if self._rehearsal is None:  # patterns of a drill are for all of several snapshots
             require_effect(entries, chosen, selection, self._renaming)
-        return self._plan(chosen, wanted), chosen
+        return self._plan(chosen, wanted)
 
     def _pages(self, step: TableStep) -> Iterator[Page]:
         for ref in step.pages:
@@ -311,13 +326,12 @@ class _Restore:
                 with self._rehearsed(f"function {function.name}"):
                     changes.create_function(self._target, function)
 
-    def _restore(self, plan: RestorePlan, chosen: list[TableEntry]) -> tuple[tuple[TableOutcome, ...], tuple[str, ...]]:
+    def _restore(self, plan: RestorePlan, reaching: Reaching) -> tuple[tuple[TableOutcome, ...], tuple[str, ...]]:
         entries = {step.entry.name: step.entry for step in plan.tables}
         with (
-            Gateway(self._options.gateway) as gateway,
+            reaching as gateway,
             self._repository.pack_reader(sweep_bytes=SWEEP) as reader,
         ):
-            reach_gateway(self._target, gateway)
             self._make_room(plan)
             restore = TableRestore(
                 Workplace(

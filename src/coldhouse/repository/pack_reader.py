@@ -29,7 +29,7 @@ FETCH_BYTES = 2 * MIB
 #: Frame tables that a reader keeps; one of a pack of 128 frames takes about 4 KiB.
 TABLES = 1024
 #: Frames of a run that are read, deciphered and given on together, while they are in the processor's cache.
-_SWEPT = 4
+_SWEPT = 8
 
 T = TypeVar("T")
 
