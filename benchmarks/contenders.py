@@ -26,7 +26,6 @@ _AS_COLDHOUSE = (
     "allow_s3_native_copy = 0, s3_max_single_part_upload_size = 1000000000, s3_upload_checksum_algorithm = 'crc32', "
     "local_filesystem_read_method = 'pread'"
 )
-_AS_COLDHOUSE_READS = "max_read_buffer_size_remote_fs = 131072"
 
 
 class Coldhouse:
@@ -138,7 +137,7 @@ class Least(_Statements):
     ``name`` is ``NOWHERE`` (it does nothing) or ``SEALED`` (it encrypts, and stores where Coldhouse would).
     """
 
-    reads = f" SETTINGS {_AS_COLDHOUSE_READS}"
+    reads = " SETTINGS max_read_buffer_size_remote_fs = 131072"
 
     def __init__(self, stage: Stage, name: str) -> None:
         """Start the store; it ends with the work."""

@@ -28,7 +28,7 @@ def fetch_memory(size: int) -> None:
     A virtual machine gives free memory back to its host (free page reporting: two seconds after it became free), and
     taking it again costs a second of processor time for a gigabyte. Without this the same restore cost ClickHouse 1.2 s
     of processor time or 3.5 s, as the run before it had ended a second ago or three. What that run freed is given back
-    before, and not in the middle of what comes. A machine whose memory is its own loses a moment.
+    before, and not in the middle of what comes. A machine whose memory is its own loses these seconds.
     """
     if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= size + _LEFT:
         time.sleep(_GIVEN_BACK)

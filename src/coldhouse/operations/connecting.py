@@ -21,15 +21,15 @@ class Connecting:
         self._opening = None if parse_address(url).embedded else Beside(self._open, "coldhouse-connecting")
         self._source: Source | None = None
 
-    def __enter__(self) -> Source:
-        """The open ClickHouse. Raises what open_source raises."""
-        self._source = self._open() if self._opening is None else self._opening.result()
-        return self._source
-
     @property
     def begun(self) -> Beside[Source] | None:
         """The thread that connects; None for an embedded engine."""
         return self._opening
+
+    def __enter__(self) -> Source:
+        """The open ClickHouse. Raises what open_source raises."""
+        self._source = self._open() if self._opening is None else self._opening.result()
+        return self._source
 
     def __exit__(self, *_: object) -> None:
         if self._source is not None:

@@ -23,10 +23,6 @@ class LateGateway:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop the gateway, if there is one."""
         if self._gateway is not None:
             self._gateway.stop()
 
@@ -54,9 +50,11 @@ class Reaching:
 
     def __init__(self, settings: GatewaySettings, source: Callable[[], Source]) -> None:
         """``source`` waits for the server, in a thread. Raises UsageError, GatewayError."""
-        self._late = LateGateway(settings)
-        gateway = self._late.running()
-        self._knocking = Beside(lambda: reach_gateway(source(), gateway), "coldhouse-knocking")
+        from coldhouse.gateway import Gateway
+
+        self._gateway = Gateway(settings)
+        self._gateway.start()
+        self._knocking = Beside(lambda: reach_gateway(source(), self._gateway), "coldhouse-knocking")
 
     def __enter__(self) -> Gateway:
         """The gateway, which the server can reach. Raises GatewayUnreachable, and what waiting for the server does."""
@@ -65,14 +63,14 @@ class Reaching:
         except BaseException:
             self.stop()
             raise
-        return self._late.running()
+        return self._gateway
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
         """Stop the gateway, also one that was never entered."""
-        self._late.stop()
+        self._gateway.stop()
 
 
 def reach_gateway(source: Source, gateway: Gateway) -> None:

@@ -28,7 +28,7 @@ CACHE_BYTES = 64 * MIB
 FETCH_BYTES = 2 * MIB
 #: Frame tables that a reader keeps; one of a pack of 128 frames takes about 4 KiB.
 TABLES = 1024
-#: Frames of a run that are read, deciphered and given on together, while they are in the processor's cache.
+#: Frames of a run that are read, deciphered and given on together: some of the interpreter's cost is paid once for all.
 _SWEPT = 8
 
 T = TypeVar("T")
