@@ -169,7 +169,7 @@ def test_what_the_store_says_is_in_the_error(source: Source, engine: EngineServe
     id = new_id()
     start_backup(source, BackupRequest(id, (BackupElement(TableName(db, "t")),), s3.place("b")))
     wait_for_data(s3)
-    s3.refused = True
+    s3.refused = frozenset({"PUT"})  # what answers a HEAD, as for the lock, has no body that could say anything
     s3.hold.set()
     ended = wait(source, id, lambda _: None)
     assert ended.state is OperationState.FAILED
@@ -264,7 +264,7 @@ def test_a_gateway_that_is_silent(source: Source) -> None:
 
 
 def test_something_else_at_the_gateways_address(source: Source, s3: S3Stub) -> None:
-    s3.refused = True
+    s3.refused = frozenset({"GET", "HEAD"})
     with pytest.raises(GatewayUnreachable, match="not the gateway"):
         probe_gateway(source, s3.place("probe"))
 

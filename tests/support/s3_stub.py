@@ -15,7 +15,7 @@ from coldhouse.clickhouse import S3Place
 class S3Stub:
     """A bucket; ``requests`` lists what was asked: (method, key, bytes of the body).
 
-    ``hold`` makes every PUT of data wait while it is clear; ``refused`` answers every request with 403.
+    ``hold`` makes every PUT of data wait while it is clear; ``refused`` are the methods that are answered with 403.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class S3Stub:
         self.requests: list[tuple[str, str, int]] = []
         self.hold = threading.Event()
         self.hold.set()
-        self.refused = False
+        self.refused = frozenset[str]()
         handler = type("Bound", (_Handler,), {"stub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.stub.requests.append(("PUT", key, len(body)))
         if not key.endswith((".lock", ".backup")):
             self.stub.hold.wait(60)
-        if self.stub.refused:
+        if self.command in self.stub.refused:
             return self._answer(403, b"<Error><Code>AccessDenied</Code><Message>refused by the test</Message></Error>")
         self.stub.objects[key] = body
         return self._answer(200, b"", etag=hashlib.md5(body).hexdigest())
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         key = self._key()
         self.stub.requests.append(("GET" if body_wanted else "HEAD", key, 0))
         body = self.stub.objects.get(key)
-        if self.stub.refused:
+        if self.command in self.stub.refused:
             self._answer(403, b"<Error><Code>AccessDenied</Code><Message>refused by the test</Message></Error>")
         elif body is None:
             self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>" if body_wanted else b"")
