@@ -179,7 +179,8 @@ def _full(stage: Stage, coldhouse: Coldhouse, *options: str) -> Run:
 
 def _native(stage: Stage, native: Native) -> Run:
     place, run = native.backup()
-    _remove(place.removeprefix("File('").removesuffix("')"))
+    if stage.shape is Shape.WIDE:  # many files go at the end of the work, for the reason given in Stage.new_database
+        _remove(place.removeprefix("File('").removesuffix("')"))
     return run
 
 

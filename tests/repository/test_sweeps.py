@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldhouse.errors import Corruption
-from coldhouse.model import Extent
+from coldhouse.model import Buffer, Extent
 from coldhouse.repository import PackSettings, Repository
 from coldhouse.storage import Storage
+from coldhouse.storage.base import PIECE
 from tests.repository.samples import new_repository, packs_of, store
 from tests.support.faulty import Fault, FaultyStorage, How
 from tests.support.memory_storage import MemoryStorage
@@ -35,6 +37,22 @@ def joined(pieces: Iterator[memoryview]) -> bytes:
     return bytes(content)
 
 
+class PiecewiseStorage(MemoryStorage):
+    """What is read through comes in pieces of any size, one after the other in the same memory."""
+
+    sizes: Sequence[int] = (1,)
+
+    def read_through(self, name: str, offset: int, length: int, *, piece: int = PIECE) -> Iterator[Buffer]:
+        whole = memoryview(self.get_range(name, offset, length))
+        memory = memoryview(bytearray(max(self.sizes)))
+        for size in cycle(self.sizes):
+            if not whole:
+                return
+            given, whole = whole[:size], whole[size:]
+            memory[: len(given)] = given
+            yield memory[: len(given)]
+
+
 def repository_on(storage: Storage) -> Repository:
     return new_repository(storage)
 
@@ -53,6 +71,22 @@ def test_any_range_is_the_same_as_without(data: st.DataObject) -> None:
         assert joined(reader.lend(packs, entries[1].extents, offset, length)) == content[offset : offset + length]
         for entry, content in zip((entries[0], entries[2]), (b"before", b"behind"), strict=True):
             assert joined(reader.lend(packs, entry.extents, 0, len(content))) == content
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(5_000, 3 * (FRAME + 16)), min_size=1, max_size=4),
+    st.integers(0, len(CONTENT)),
+)
+def test_pieces_of_any_size(sizes: list[int], offset: int) -> None:
+    """A bucket gives what it has: frames lie within a piece, span two of them, or many."""
+    storage = PiecewiseStorage()
+    storage.sizes = sizes
+    repository = repository_on(storage)
+    (entry,) = store(repository, [CONTENT], RAW)
+    with repository.pack_reader(sweep_bytes=1) as reader:
+        lent = reader.lend(packs_of(repository, [entry]), entry.extents, offset, len(CONTENT) - offset)
+        assert joined(lent) == CONTENT[offset:]
 
 
 def test_a_run_is_one_request_and_short_ranges_stay_with_the_cache() -> None:

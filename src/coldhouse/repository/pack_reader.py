@@ -155,8 +155,10 @@ class PackReader:
         if first is None or end is None or end - first != last - number:
             raise damaged(opened.name, "lacks frames that the manifest says it has")
         begin = at - number * FRAME_SIZE  # in the frames of a piece
+        indexes = range(first, end + 1)
+        sealed = self._sealed(opened, indexes)
         with self._memory.lent(_SWEPT * FRAME_SIZE) as memory:
-            for frames, sealed in self._sealed(opened, range(first, end + 1)):
+            for frames in (indexes[done : done + _SWEPT] for done in range(0, len(indexes), _SWEPT)):
                 stop = min(begin + length, len(frames) * FRAME_SIZE)
                 self._decipher(opened, frames, sealed, memory, stop)
                 self._keep_edges(opened, frames, memory, range(begin, stop))
@@ -164,29 +166,28 @@ class PackReader:
                 length -= stop - begin
                 begin = 0
 
-    def _sealed(self, opened: OpenedPack, indexes: range) -> Iterator[tuple[range, memoryview]]:
-        """Frames that lie one behind the other, still sealed, as they arrive: some at a time. Raises Corruption."""
+    def _sealed(self, opened: OpenedPack, indexes: range) -> Iterator[memoryview]:
+        """Frames that lie one behind the other, still sealed, as they arrive, one at a time. Raises Corruption."""
         starts = opened.table.starts
         begin, end = starts[indexes.start], starts[indexes.stop]
-        pieces = [indexes[first : first + _SWEPT] for first in range(0, len(indexes), _SWEPT)]
-        sizes = [starts[piece.stop] - starts[piece.start] for piece in pieces]
+        sizes = [starts[index + 1] - starts[index] for index in indexes]
         with self._lock:
             self.requests += 1
             self.bytes_fetched += end - begin
         try:
             read = self._storage.read_through(opened.name, begin, end - begin, piece=_SWEPT * SLOT_SIZE)
-            yield from zip(pieces, regrouped(read, sizes, opened.name), strict=True)
+            yield from regrouped(read, sizes, opened.name)
         except ObjectMissing as error:
             raise missing(opened.name) from error
 
-    def _decipher(self, opened: OpenedPack, frames: range, sealed: memoryview, memory: memoryview, wanted: int) -> None:
+    def _decipher(
+        self, opened: OpenedPack, frames: range, sealed: Iterator[memoryview], memory: memoryview, wanted: int
+    ) -> None:
         """Open frames into memory, one behind the other; so many bytes of them must be there. Raises Corruption."""
-        table, starts = opened.table, opened.table.starts
-        first = starts[frames.start]
+        table = opened.table
         for place, index in enumerate(frames):
             room = memory[place * FRAME_SIZE : (place + 1) * FRAME_SIZE]
-            frame = sealed[starts[index] - first : starts[index + 1] - first]
-            size = open_frame_into(opened.cipher, opened.ref.id, table, index, frame, room, opened.name)
+            size = open_frame_into(opened.cipher, opened.ref.id, table, index, next(sealed), room, opened.name)
             if size < FRAME_SIZE and place * FRAME_SIZE + size < wanted:
                 raise _too_short(opened.ref.id, table.numbers[index])
 
@@ -377,22 +378,25 @@ def regrouped(pieces: Iterator[Buffer], sizes: Iterable[int], name: str) -> Iter
 
     A block is valid until the next one is asked for, as a piece is.
     """
-    piece = memoryview(b"")
+    piece = spare = memoryview(b"")
     for size in sizes:
         piece = piece or memoryview(next(pieces, b""))
         if size <= len(piece):
             yield piece[:size]
             piece = piece[size:]
             continue
-        block = bytearray(piece)
-        while len(block) < size:
-            piece = memoryview(next(pieces, b""))
+        if len(spare) < size:  # one block for all that span: new memory would cost a fault for each of its pages
+            spare = memoryview(bytearray(size))
+        filled = 0
+        while filled < size:
+            piece = piece or memoryview(next(pieces, b""))
             if not piece:
                 raise damaged(name, "is shorter than it must be")
-            missing_bytes = size - len(block)
-            block += piece[:missing_bytes]
-            piece = piece[missing_bytes:]
-        yield memoryview(block)
+            taken = piece[: size - filled]
+            spare[filled : filled + len(taken)] = taken
+            piece = piece[len(taken) :]
+            filled += len(taken)
+        yield spare[:size]
 
 
 def frames_of(extents: Sequence[Extent]) -> Iterator[tuple[bytes, int]]:

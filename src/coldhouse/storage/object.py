@@ -38,7 +38,9 @@ _SMALL = 4 << 20  # bytes; above it a transfer gets the long time-out
 _TIMEOUT = timedelta(seconds=60)
 _TRANSFER_TIMEOUT = timedelta(minutes=15)  # 32 MiB at 40 kB/s; the time-out spans a whole request
 _MOST_ATTEMPTS = 1_000_000  # time alone is the limit
-_STREAM_PIECE = 1 << 20  # bytes, at least, that are taken out of an answer at a time
+#: Bytes, at least, that are taken out of an answer at a time. obstore zeroes new memory for each piece and copies into
+#: it. With 1 MiB, which leaves the processor's cache between, a restore took a fifth more processor time.
+_STREAM_PIECE = 1 << 18
 _BACKOFF = 0.1  # seconds before the second attempt, then twice as long each time
 _LONGEST_BACKOFF = 15.0
 
