@@ -26,6 +26,8 @@ _AS_COLDHOUSE = (
     "allow_s3_native_copy = 0, s3_max_single_part_upload_size = 1000000000, s3_upload_checksum_algorithm = 'crc32', "
     "local_filesystem_read_method = 'pread'"
 )
+#: What it asks for beside that where many small files come as one archive.
+_AS_ARCHIVE = "archive_adaptive_buffer_max_size_bytes = 20000000"
 
 
 class Coldhouse:
@@ -123,6 +125,11 @@ class _Statements:
 class Native(_Statements):
     """BACKUP and RESTORE with the settings that they have by themselves."""
 
+    def list_tables(self) -> Run:
+        """Say which tables there are and how they are defined: nobody knows before what a backup has to hold."""
+        query = "SELECT name, uuid, engine, create_table_query FROM system.tables WHERE database = '{}'"
+        return self._measured(query.format(self._stage.shape))
+
     def backup(self, base: str = "") -> tuple[str, Run]:
         """Back the shape up to a new place; returns the place as well."""
         place = self._stage.new_native_place()
@@ -163,8 +170,11 @@ class Least(_Statements):
 
     def backup(self, *, keep: bool = False) -> tuple[str, Run]:
         """Back the shape up, to be forgotten or to be restored; returns the place as well."""
-        place = f"S3('{self._url}/{'keep' if keep else 'drop'}/{next(self._numbers)}/', 'key', 'secret')"
-        run = self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place} SETTINGS {_AS_COLDHOUSE}")
+        many = self._stage.shape is not Shape.WIDE
+        name, settings = ("all.tar", f"{_AS_COLDHOUSE}, {_AS_ARCHIVE}") if many else ("", _AS_COLDHOUSE)
+        kept = "keep" if keep or many else "drop"  # ClickHouse asks whether its archive is there
+        place = f"S3('{self._url}/{kept}/{next(self._numbers)}/{name}', 'key', 'secret')"
+        run = self._measured(f"BACKUP DATABASE {self._stage.shape} TO {place} SETTINGS {settings}")
         if not keep:
             # What a folder holds; a bucket goes at the end of the work.
             shutil.rmtree(Path(self._place) / "packs", ignore_errors=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bars import LIBRARY, NOWHERE, SEALED, START
+from benchmarks.bars import LIBRARY, LISTED, NOWHERE, SEALED, START
 from benchmarks.contenders import RESTIC_MODES, Coldhouse, Least, Native, Restic, copy, has_restic, interpreter
 from benchmarks.figures import Run
 from benchmarks.many_snapshots import make_in_child
@@ -43,6 +43,11 @@ def _backups(stage: Stage) -> Turns:
         "native": lambda _: _native(stage, native),
         START: lambda _: coldhouse.show(full),
     }
+
+
+def _tables_folder(stage: Stage) -> Turns:
+    native, nowhere = Native(stage), Least(stage, NOWHERE)
+    return {**_backups(stage), LISTED: lambda _: native.list_tables(), NOWHERE: lambda _: nowhere.backup()[1]}
 
 
 def _wide_folder(stage: Stage) -> Turns:
@@ -160,7 +165,7 @@ WORKS: tuple[Work, ...] = (
     Work("restore wide s3", Shape.WIDE, _large_restores, store=True),
     Work("restore wide folder", Shape.WIDE, _restores_of_files),
     Work("slow store wide folder", Shape.WIDE, _slow_stores, once=True),
-    Work("backup tables folder", Shape.TABLES, _backups),
+    Work("backup tables folder", Shape.TABLES, _tables_folder),
     Work("backup tables s3", Shape.TABLES, _backups, store=True),
     Work("command line", Shape.SMALL, _command_line),
     Work("increment nothing s3", Shape.SMALL, _nothing_changed, store=True),
