@@ -202,7 +202,6 @@ def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> F
         floors.append(Floor(begin, (used + min(own, sealed.cpu_of(SEALED))) / cores, _SEALING))
     if (nowhere := by_name.get((bar.work, NOWHERE))) is not None:
         listed, sent = by_name.get((bar.work, LISTED)), nowhere.spread("seconds").middle
-        floors.append(
-            Floor(begin, listed.spread("seconds").middle + sent, _LISTING) if listed else Floor(begin, sent, _NOTHING)
-        )
+        look = listed.spread("seconds").middle if listed else 0.0
+        floors.append(Floor(begin, look + sent, _LISTING if listed else _NOTHING))
     return max(floors, key=lambda floor: floor.seconds)

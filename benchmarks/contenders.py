@@ -14,7 +14,6 @@ from benchmarks.bars import COLDHOUSE, NOWHERE
 from benchmarks.figures import ProcessUse, Run
 from benchmarks.processes import Server, measured, run_command
 from benchmarks.resident import Resident
-from benchmarks.shapes import Shape
 from benchmarks.stage import Stage, Written
 from coldhouse.records import replace
 from tests.support.engine import CHECKOUT
@@ -170,7 +169,7 @@ class Least(_Statements):
 
     def backup(self, *, keep: bool = False) -> tuple[str, Run]:
         """Back the shape up, to be forgotten or to be restored; returns the place as well."""
-        many = self._stage.shape is not Shape.WIDE
+        many = self._stage.many_files
         name, settings = ("all.tar", f"{_AS_COLDHOUSE}, {_AS_ARCHIVE}") if many else ("", _AS_COLDHOUSE)
         kept = "keep" if keep or many else "drop"  # ClickHouse asks whether its archive is there
         place = f"S3('{self._url}/{kept}/{next(self._numbers)}/{name}', 'key', 'secret')"
@@ -259,7 +258,7 @@ def check_restored(stage: Stage, database: str) -> None:
         "WHERE active AND database = '{}'"
     )
     expected, found = (stage.engine.query(query.format(name)) for name in (stage.shape, database))
-    if stage.shape is Shape.WIDE:
+    if not stage.many_files:
         stage.drop(database)
     if expected != found:
         raise RuntimeError(f"what was restored is not what was backed up: {expected} and {found}")

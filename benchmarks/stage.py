@@ -58,6 +58,15 @@ class Stage:
             raise RuntimeError("this work has no S3 store")
         return self.store
 
+    @property
+    def many_files(self) -> bool:
+        """Whether the shape lies in many small files: what was made of them is removed when the work is over.
+
+        For minutes after many were deleted, ext4 without a journal looks long for each inode that it gives to a new
+        one, and whoever comes next would pay for it.
+        """
+        return self.shape is not Shape.WIDE
+
     def settle(self) -> None:
         """Make the machine ready for a measured run: nothing to be written, and memory for what is large."""
         os.sync()
@@ -80,13 +89,9 @@ class Stage:
         return f"S3('{address}', '{ACCESS_KEY}', '{SECRET_KEY}')"
 
     def new_database(self) -> str:
-        """The name of a database to restore to.
-
-        It is dropped at the end of the work if it holds many files: for minutes after many were deleted, ext4 without
-        a journal looks long for each inode that it gives to a new one, and whoever comes next would pay for it.
-        """
+        """The name of a database to restore to, which is dropped at the end of the work if it holds many files."""
         name = f"{self.shape}_back{next(self._numbers)}"
-        if self.shape is not Shape.WIDE:
+        if self.many_files:
             self.ends.callback(self.drop, name)
         return name
 

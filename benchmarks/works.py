@@ -184,7 +184,7 @@ def _full(stage: Stage, coldhouse: Coldhouse, *options: str) -> Run:
 
 def _native(stage: Stage, native: Native) -> Run:
     place, run = native.backup()
-    if stage.shape is Shape.WIDE:  # many files go at the end of the work, for the reason given in Stage.new_database
+    if not stage.many_files:
         _remove(place.removeprefix("File('").removesuffix("')"))
     return run
 

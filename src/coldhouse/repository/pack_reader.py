@@ -158,7 +158,8 @@ class PackReader:
         indexes = range(first, end + 1)
         sealed = self._sealed(opened, indexes)
         with self._memory.lent(_SWEPT * FRAME_SIZE) as memory:
-            for frames in (indexes[done : done + _SWEPT] for done in range(0, len(indexes), _SWEPT)):
+            for done in range(0, len(indexes), _SWEPT):
+                frames = indexes[done : done + _SWEPT]
                 stop = min(begin + length, len(frames) * FRAME_SIZE)
                 self._decipher(opened, frames, sealed, memory, stop)
                 self._keep_edges(opened, frames, memory, range(begin, stop))
