@@ -265,3 +265,4 @@ def test_a_record_of_a_proof_that_is_damaged(repository: Repository) -> None:
     fill(repository, *history)
     repository.put_note(proof.KIND, one.id, msgspec.msgpack.encode({"proofs": 1}))
     assert statuses(examined(repository))["proof-age"] is CRITICAL
+    assert proof.known_of(repository, [one.id]) == {}, "a listing shows it as never verified"

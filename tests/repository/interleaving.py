@@ -23,7 +23,7 @@ from zlib import crc32
 
 from coldhouse.errors import ColdhouseError, ObjectExists, StorageError
 from coldhouse.model import Buffer
-from coldhouse.storage.base import Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT, Storage, StoredObject
 from tests.support.memory_storage import MemoryStorage
 
 P = ParamSpec("P")
@@ -175,8 +175,8 @@ class Gate(Storage):
     def url(self) -> str:
         return "memory:"
 
-    def get(self, name: str) -> Buffer:
-        return self._read(f"get {name}", lambda: self._inner.get(name))
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
+        return self._read(f"get {name}", lambda: self._inner.get(name, limit=limit))
 
     def get_range(self, name: str, offset: int, length: int) -> Buffer:
         return self._read(f"get {name}", lambda: self._inner.get_range(name, offset, length))

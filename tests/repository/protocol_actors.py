@@ -27,7 +27,6 @@ from coldhouse.repository import (
     PackSettings,
     Repository,
     draft,
-    marking,
     names,
     pack_writer,
     rebuilding,
@@ -69,7 +68,7 @@ def tamed(random: Random) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(names, "secrets", Seeded(random)))
         stack.enter_context(patch.object(concurrent.futures, "ThreadPoolExecutor", Inline))
-        for module in (marking, rewriting, copy_objects, copy_anew, diagnosis):
+        for module in (rewriting, copy_objects, copy_anew, diagnosis):
             stack.enter_context(patch.object(module, "ThreadPoolExecutor", Inline))
         for module in (rewriting, copy_objects):
             stack.enter_context(patch.object(module, "as_completed", iter))

@@ -97,7 +97,7 @@ def test_one_that_is_forgotten_while_it_is_read(storage: MemoryStorage) -> None:
     first = commit(repository)
 
     def forget(call: Call) -> None:
-        if call.verb == "get_range":
+        if call.verb == "get":
             watched.watch = None
             repository.forget([first.id])
 

@@ -11,8 +11,11 @@ import pytest
 from coldhouse.errors import BackupFailed, Corruption, NoSuchSnapshot
 from coldhouse.model import PackRef, Part, Snapshot, TableEntry
 from coldhouse.records import replace
-from coldhouse.repository import Repository, open_repository
-from tests.repository.samples import MOMENT, PACK, PASSPHRASE, entry, pack_of, part, parts, root
+from coldhouse.repository import Repository, names, open_repository
+from coldhouse.storage import Storage
+from coldhouse.storage.counted import CountedStorage
+from coldhouse.storage.throttled import ThrottledStorage
+from tests.repository.samples import MOMENT, PACK, PASSPHRASE, entry, new_repository, pack_of, part, parts, root
 from tests.support.faulty import FaultyStorage
 from tests.support.memory_storage import MemoryStorage
 
@@ -309,7 +312,7 @@ def test_a_partition_costs_only_its_pages(repository: Repository, storage: Memor
     assert watched.count() == watched.count("get_range", "manifests/*") == 1
 
 
-def test_listing_costs_two_requests_a_snapshot(repository: Repository, storage: MemoryStorage) -> None:
+def test_listing_costs_one_request_a_snapshot(repository: Repository, storage: MemoryStorage) -> None:
     for hour in range(5):
         commit_at(repository, hour)
     watched = FaultyStorage(storage)
@@ -317,10 +320,51 @@ def test_listing_costs_two_requests_a_snapshot(repository: Repository, storage: 
     watched.forget_calls()
     assert len(list(reader.snapshots())) == 5
     assert watched.count("list") == 1
-    assert watched.count() == 11
+    assert watched.count() == 6
+
+
+@pytest.mark.parametrize("readers", [0, 3])
+def test_many_are_read_in_their_order_and_what_is_wrong_with_one_stands_in_its_place(readers: int) -> None:
+    """Also by threads, where a store answers late; forty of them are more than are under way at a time."""
+    storage = MemoryStorage(readers)
+    repository = new_repository(storage)
+    made = [commit_at(repository, hour) for hour in range(40)]
+    storage.objects[names.snapshot(made[7].id)] = b"damaged"
+    ids = [snapshot.id for snapshot in made]
+    del storage.objects[names.snapshot(made[20].id)]
+    found = dict(repository.each_snapshot(ids))
+    assert list(found) == [id for id in ids if id != made[20].id]
+    assert isinstance(found.pop(made[7].id), Corruption)
+    assert list(found.values()) == [made[hour] for hour in range(40) if hour not in (7, 20)]
+    with pytest.raises(Corruption, match=made[7].id):
+        list(repository.snapshots())
+    assert list(repository.snapshots(ids[30:])) == made[30:]
+
+
+@pytest.mark.parametrize("store", [CountedStorage, FaultyStorage, ThrottledStorage])
+def test_a_store_around_another_has_as_many_readers(store: Callable[[Storage], Storage]) -> None:
+    assert store(MemoryStorage(5)).readers == 5
 
 
 class TestNotes:
+    @pytest.mark.parametrize("readers", [0, 3])
+    def test_those_of_many_keys_cost_a_listing_and_a_request_each(self, readers: int) -> None:
+        storage = MemoryStorage(readers)
+        watched = FaultyStorage(storage)
+        repository = new_repository(watched)
+        for key in ("one", "two", "three", "of nobody"):
+            repository.put_note("proof", key, key.encode())
+        damaged = next(name for name in storage.objects if name.startswith("notes/"))
+        storage.objects[damaged] = b"damaged"
+        watched.forget_calls()
+        found = dict(
+            repository.get_notes("proof", [f"none {number}" for number in range(50)] + ["three", "one", "two"])
+        )
+        assert list(found) == ["three", "one", "two"]
+        assert isinstance(found["one"], Corruption)
+        assert (found["two"], found["three"]) == (b"two", b"three")
+        assert (watched.count("list"), watched.count("get"), watched.count()) == (1, 3, 4)
+
     def test_a_note_comes_back(self, repository: Repository, storage: MemoryStorage) -> None:
         assert repository.get_note("restore", "target and snapshot") is None
         repository.put_note("restore", "target and snapshot", b"one")

@@ -25,19 +25,19 @@ T = TypeVar("T")
 
 #: Work by work, in the order of the story below: PUT, GET, LIST, HEAD and DELETE, and how many objects there are then.
 COSTS = {
-    "init": "2 PUT 0 GET 2 LIST 1 HEAD 0 DELETE, 2 objects",
-    "open": "0 PUT 2 GET 1 LIST 2 HEAD 0 DELETE, 2 objects",
+    "init": "2 PUT 1 GET 2 LIST 0 HEAD 0 DELETE, 2 objects",
+    "open": "0 PUT 2 GET 1 LIST 0 HEAD 0 DELETE, 2 objects",
     "first backup of one small table": "5 PUT 0 GET 3 LIST 3 HEAD 1 DELETE, 6 objects",
-    "snapshots": "0 PUT 1 GET 2 LIST 2 HEAD 0 DELETE, 6 objects",
-    "show": "0 PUT 2 GET 2 LIST 2 HEAD 0 DELETE, 6 objects",
-    "dry run of the restore": "1 PUT 4 GET 1 LIST 3 HEAD 1 DELETE, 6 objects",
-    "restore of the table": "2 PUT 6 GET 1 LIST 3 HEAD 2 DELETE, 6 objects",
-    "increment, nothing changed": "2 PUT 3 GET 3 LIST 3 HEAD 1 DELETE, 11 objects",
-    "increment, one of 12 partitions changed": "5 PUT 7 GET 3 LIST 8 HEAD 1 DELETE, 15 objects",
-    "restore of the schema": "2 PUT 6 GET 1 LIST 6 HEAD 2 DELETE, 15 objects",
-    "restore of one partition": "2 PUT 14 GET 1 LIST 6 HEAD 2 DELETE, 15 objects",
-    "verify --level structure": "2 PUT 5 GET 4 LIST 6 HEAD 1 DELETE, 16 objects",
-    "forget": "1 PUT 6 GET 8 LIST 9 HEAD 0 DELETE, 16 objects",
+    "snapshots": "0 PUT 1 GET 3 LIST 0 HEAD 0 DELETE, 6 objects",
+    "show": "0 PUT 3 GET 2 LIST 0 HEAD 0 DELETE, 6 objects",
+    "dry run of the restore": "1 PUT 5 GET 1 LIST 0 HEAD 1 DELETE, 6 objects",
+    "restore of the table": "2 PUT 7 GET 1 LIST 0 HEAD 2 DELETE, 6 objects",
+    "increment, nothing changed": "2 PUT 4 GET 3 LIST 1 HEAD 1 DELETE, 11 objects",
+    "increment, one of 12 partitions changed": "5 PUT 8 GET 3 LIST 6 HEAD 1 DELETE, 15 objects",
+    "restore of the schema": "2 PUT 7 GET 1 LIST 0 HEAD 2 DELETE, 15 objects",
+    "restore of one partition": "2 PUT 15 GET 1 LIST 0 HEAD 2 DELETE, 15 objects",
+    "verify --level structure": "2 PUT 8 GET 4 LIST 0 HEAD 1 DELETE, 16 objects",
+    "forget": "1 PUT 6 GET 9 LIST 0 HEAD 0 DELETE, 16 objects",
 }
 
 TABLE = (

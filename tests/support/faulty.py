@@ -14,6 +14,7 @@ from coldhouse.errors import Corruption, StorageError
 from coldhouse.model import Buffer
 from coldhouse.records import replace
 from coldhouse.storage import Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT
 
 T = TypeVar("T")
 
@@ -100,9 +101,14 @@ class FaultyStorage(Storage):
         """The inner store's."""
         return self.inner.url
 
-    def get(self, name: str) -> Buffer:
+    @property
+    def readers(self) -> int:
+        """The inner store's."""
+        return self.inner.readers
+
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
         """Get, or SHORT: half of it, or FLIP."""
-        return self._perform(Call("get", name), lambda: self.inner.get(name), _spoil)
+        return self._perform(Call("get", name), lambda: self.inner.get(name, limit=limit), _spoil)
 
     def get_range(self, name: str, offset: int, length: int) -> Buffer:
         """Get a range, or SHORT: Corruption, as a store with a truncated object has it, or FLIP."""

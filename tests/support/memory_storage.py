@@ -8,16 +8,17 @@ from datetime import UTC, datetime
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing
 from coldhouse.model import Buffer
-from coldhouse.storage.base import Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT, Storage, StoredObject, too_large
 
 _WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class MemoryStorage(Storage):
-    """Objects in a dictionary, open to the test: ``objects`` by name."""
+    """Objects in a dictionary, open to the test: ``objects`` by name; ``readers`` is what it says of itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, readers: int = 0) -> None:
         self.objects: dict[str, bytes] = {}
+        self._readers = readers
         self._lock = threading.Lock()
 
     @property
@@ -25,12 +26,20 @@ class MemoryStorage(Storage):
         """A name for messages."""
         return "memory:"
 
-    def get(self, name: str) -> Buffer:
+    @property
+    def readers(self) -> int:
+        """As given."""
+        return self._readers
+
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
         """The whole object."""
         with self._lock:
             if name not in self.objects:
                 raise ObjectMissing(f"{name} does not exist.", object_name=name)
-            return self.objects[name]
+            found = self.objects[name]
+        if len(found) > limit:
+            raise too_large(name, len(found), limit)
+        return found
 
     def get_range(self, name: str, offset: int, length: int) -> Buffer:
         """A range of it."""

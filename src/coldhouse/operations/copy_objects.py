@@ -171,7 +171,7 @@ class ObjectCopier:
         try:
             intent.create(name, stored)
         except ObjectExists as error:
-            if bytes(self._target.storage.get(name)) == FENCE:
+            if self._target.storage.size(name) == len(FENCE):
                 raise fenced(self._target) from error
         self._target.storage.sync()  # another copy was faster: what is there is compared here
         self._read_back(name, stored)

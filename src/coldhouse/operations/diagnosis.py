@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from coldhouse.errors import Corruption, NoSuchSnapshot
+from coldhouse.errors import Corruption, OldKey
 from coldhouse.events import Listener, Phase, Progress
 from coldhouse.model import FileEntry, ManifestRef, PackRef, PageRef, Snapshot, TableEntry
 from coldhouse.repository import PackReader, Page, Repository, manifest_name, pack_name
@@ -106,15 +106,16 @@ class Doctor:
         return self._found
 
     def _snapshots(self) -> Iterator[Snapshot]:
-        for id in self._repository.snapshot_ids():
-            self._found.snapshots += 1
-            try:
-                yield self._repository.snapshot(id)
-            except NoSuchSnapshot:
-                continue
-            except Corruption as error:
-                self._bad(BadObject(error.object_name, error.message, there=True))
-                self._found.hurt.append(Hurt(id, "", "", error.object_name))
+        ids = self._repository.snapshot_ids()
+        self._found.snapshots += len(ids)
+        for id, found in self._repository.each_snapshot(ids):
+            if isinstance(found, OldKey):
+                raise found
+            if isinstance(found, Corruption):
+                self._bad(BadObject(found.object_name, found.message, there=True))
+                self._found.hurt.append(Hurt(id, "", "", found.object_name))
+            else:
+                yield found
 
     def _walk(self, snapshot: Snapshot) -> None:
         for entry in readable_entries(self._repository, snapshot, self._lost_catalog):

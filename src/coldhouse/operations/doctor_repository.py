@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import msgspec
 
 from coldhouse.clickhouse import Source
-from coldhouse.errors import NoSuchSnapshot
-from coldhouse.model import Snapshot
 from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
@@ -178,7 +176,7 @@ def largest_of_the_last(repository: Repository) -> int:
     if repository.write_only:
         return 0
     last = repository.snapshot_ids()[-_WEIGHED:]
-    return max((snapshot.accounting.stored for snapshot in _readable(repository, last)), default=0)
+    return max((snapshot.accounting.stored for snapshot in repository.snapshots(last)), default=0)
 
 
 def _newest(repository: Repository, source: str) -> tuple[str, datetime] | None:
@@ -187,17 +185,8 @@ def _newest(repository: Repository, source: str) -> tuple[str, datetime] | None:
     if not source:
         return times[-1] if times else None
     newest_first = (id for id, _ in reversed(times))
-    found = next((one for one in _readable(repository, newest_first) if snapshots.chosen([one], source)), None)
+    found = next((one for one in repository.snapshots(newest_first) if snapshots.chosen([one], source)), None)
     return (found.id, found.started) if found else None
-
-
-def _readable(repository: Repository, ids: Iterable[str]) -> Iterator[Snapshot]:
-    """The snapshots that are still there when they are read."""
-    for id in ids:
-        try:
-            yield repository.snapshot(id)
-        except NoSuchSnapshot:
-            continue
 
 
 def _some(number: int, noun: str) -> str:

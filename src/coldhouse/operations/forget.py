@@ -11,7 +11,7 @@ from datetime import UTC, datetime, tzinfo
 import msgspec
 from msgspec import Struct
 
-from coldhouse.errors import Corruption, ForgetRefused, NoSuchSnapshot, UsageError
+from coldhouse.errors import Corruption, ForgetRefused, OldKey, UsageError
 from coldhouse.model import Snapshot
 from coldhouse.operations import choosing, copy, pin, proof, retention, snapshots
 from coldhouse.operations.calendar import Calendar
@@ -137,25 +137,24 @@ def _read_all(repository: Repository) -> tuple[list[Snapshot], tuple[str, ...]]:
     """All snapshots, and the ids of those that are damaged."""
     found: list[Snapshot] = []
     unreadable: list[str] = []
-    for snapshot_id in repository.snapshot_ids():
-        try:
-            found.append(repository.snapshot(snapshot_id))
-        except NoSuchSnapshot:  # forgotten meanwhile
-            continue
-        except Corruption:
+    for snapshot_id, read in repository.each_snapshot(repository.snapshot_ids()):
+        if isinstance(read, OldKey):
+            raise read
+        if isinstance(read, Corruption):
             unreadable.append(snapshot_id)
+        else:
+            found.append(read)
     return found, tuple(unreadable)
 
 
 def _known(repository: Repository, everything: Iterable[Snapshot]) -> Known:
     pinned = {snapshot_id: each.reason for snapshot_id, each in pin.pins(repository).items()}
     drilled, damaged = set[str](), set[str]()
-    for one in everything:
-        record = proof.known(repository, one.id)
+    for snapshot_id, record in proof.known_of(repository, (one.id for one in everything)).items():
         if record.damaged_at is not None:
-            damaged.add(one.id)
+            damaged.add(snapshot_id)
         elif any(each.level == "drill" and not each.partial for each in record.proofs):
-            drilled.add(one.id)
+            drilled.add(snapshot_id)
     return Known(pinned, frozenset(drilled), frozenset(damaged))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
@@ -81,6 +83,16 @@ def known(repository: Repository, snapshot_id: str) -> ProofRecord:
         return read(repository, snapshot_id)
     except (Corruption, OldKey):
         return ProofRecord()
+
+
+def known_of(repository: Repository, snapshot_ids: Iterable[str]) -> dict[str, ProofRecord]:
+    """The same for many snapshots, by id; those of which nothing is known are left out."""
+    found: dict[str, ProofRecord] = {}
+    for snapshot_id, stored in repository.get_notes(KIND, snapshot_ids):
+        with suppress(Corruption):
+            if isinstance(stored, bytes):
+                found[snapshot_id] = decoded(snapshot_id, stored)
+    return found
 
 
 def write(repository: Repository, snapshot_id: str, record: ProofRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from coldhouse.errors import OldKey, UsageError
+from coldhouse.errors import Corruption, OldKey, UsageError
 from coldhouse.events import Listener, Warned, silent
 from coldhouse.model import Snapshot
 from coldhouse.operations import proof
@@ -29,11 +29,13 @@ def run(
 
 def _readable(repository: Repository, listener: Listener) -> Iterator[Snapshot]:
     newer = 0
-    for snapshot_id in repository.snapshot_ids():
-        try:
-            yield repository.snapshot(snapshot_id)
-        except OldKey:
+    for _, found in repository.each_snapshot(repository.snapshot_ids()):
+        if isinstance(found, OldKey):
             newer += 1
+        elif isinstance(found, Corruption):
+            raise found
+        else:
+            yield found
     if newer:
         which = "1 snapshot is not listed: it is" if newer == 1 else f"{newer} snapshots are not listed: they are"
         listener(
@@ -61,8 +63,8 @@ def chosen(found: Iterable[Snapshot], source: str = "", tags: tuple[tuple[str, s
 
 
 def proofs(repository: Repository, found: Iterable[Snapshot]) -> dict[str, ProofRecord]:
-    """When and how each snapshot was last verified, by its id."""
-    return {snapshot.id: proof.known(repository, snapshot.id) for snapshot in found}
+    """When and how snapshots were last verified, by id; those of which nothing is known are left out."""
+    return proof.known_of(repository, (snapshot.id for snapshot in found))
 
 
 def _bare(source: str) -> str:

@@ -18,9 +18,10 @@ from msgspec import Struct
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, PruneRefused
 from coldhouse.model import PackRef
 from coldhouse.repository import condemned, names, notes, owners, revisions
+from coldhouse.repository.ahead import THREADS
 from coldhouse.repository.condemned import Candidate, CondemnedList, What
 from coldhouse.repository.intents import Intent
-from coldhouse.repository.marking import THREADS, Marks
+from coldhouse.repository.marking import Marks
 from coldhouse.repository.owners import Owner, Wait
 from coldhouse.repository.repository import Repository
 from coldhouse.storage.base import StoredObject

@@ -132,20 +132,12 @@ def read(storage: Storage, folder: str, id: str) -> CondemnedList | None:
     """One list; None if it is gone or closed. Raises Corruption."""
     name = f"{folder}{id}"
     try:
-        size = storage.size(name)
-        if size == len(names.FENCE):
-            return None
-        if size > _MAX_SIZE:
-            raise _damaged(name)
-        try:
-            stored = storage.get_range(name, 0, size)
-        except Corruption:
-            if storage.size(name) == len(names.FENCE):  # closed meanwhile
-                return None
-            raise
+        stored = storage.get(name, limit=_MAX_SIZE)
     except ObjectMissing:
         return None
-    return decode(id, name, stored)
+    except Corruption as error:
+        raise _damaged(name) from error
+    return None if len(stored) == len(names.FENCE) else decode(id, name, stored)
 
 
 def read_all(storage: Storage, folder: str) -> Condemned:

@@ -83,12 +83,11 @@ def decode(name: str, stored: Buffer) -> Declaration:
 def read(storage: Storage, name: str) -> Declaration | None:
     """One declaration; None if it is gone. Raises Corruption."""
     try:
-        size = storage.size(name)
-        if size > MAX_SIZE:
-            raise _damaged(name)
-        stored = storage.get_range(name, 0, size)
+        stored = storage.get(name, limit=MAX_SIZE)
     except ObjectMissing:
         return None
+    except Corruption as error:
+        raise _damaged(name) from error
     return decode(name, stored)
 
 

@@ -8,18 +8,15 @@ are used.
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from coldhouse.errors import Corruption, ObjectMissing
-from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Snapshot
-from coldhouse.repository import names
-from coldhouse.repository.crypto import MIB, Kind, damaged, unseal
+from coldhouse.model import ManifestRef, PackRef, PageRef, Snapshot
+from coldhouse.repository import names, revisions
+from coldhouse.repository.ahead import THREADS, reading_ahead
+from coldhouse.repository.crypto import Kind, damaged, unseal
 from coldhouse.repository.id_index import IdIndex
 from coldhouse.repository.manifests import read_manifest
 from coldhouse.repository.pack_format import FRAME_SIZE, frames_in
@@ -28,14 +25,9 @@ from coldhouse.repository.page_extents import PageExtents, read_extents, spans
 if TYPE_CHECKING:
     from coldhouse.repository.repository import Repository
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 #: A frame is marked in pieces of this many bytes: what lies in a piece that is used counts as used.
 PIECE = FRAME_SIZE // 8
 ALL = 0xFF
-_MAX_SNAPSHOT = 64 * MIB
-THREADS = 8
 #: Frames are reserved in steps of so many.
 _STEP = 16
 
@@ -206,61 +198,8 @@ def read_root(repository: Repository, name: str) -> Snapshot | None:
 
 def read_root_object(repository: Repository, name: str) -> bytes | None:
     """The plaintext of a snapshot object; None if it is gone, or a fence. Raises Corruption, WriteOnlyKey."""
-    stored = _unless_fenced(repository, name)
+    stored = revisions.read_object(repository.storage, name)
     if stored is None:
         return None
     id = name.rpartition("/")[2].partition(".")[0]  # every revision is sealed under the name of the first
     return unseal(repository._ring, Kind.SNAPSHOT, names.snapshot(id), stored)
-
-
-def _unless_fenced(repository: Repository, name: str) -> Buffer | None:
-    """The content of a snapshot object; None if it is gone or a fence, also if that happens meanwhile."""
-    try:
-        size = repository.storage.size(name)
-        if size > _MAX_SNAPSHOT:
-            raise damaged(name, "is larger than any snapshot")
-        if size == len(names.FENCE):
-            return None
-        try:
-            return repository.storage.get_range(name, 0, size)
-        except Corruption:  # it is shorter by now: a fence was put there
-            if repository.storage.size(name) == size:
-                raise
-            return None
-    except ObjectMissing:
-        return None
-
-
-class Ahead:
-    """Acts on items in threads while earlier results are looked at; without threads, when a result is asked for."""
-
-    def __init__(self, pool: ThreadPoolExecutor | None, most: int) -> None:
-        self._pool = pool
-        self._most = most
-
-    def each(self, act: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """The results of an action on each item, in order. The first failure is raised where its result would be."""
-        if self._pool is None:
-            yield from map(act, items)
-            return
-        under_way: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                under_way.append(self._pool.submit(act, item))
-                if len(under_way) > self._most:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
-
-
-@contextmanager
-def reading_ahead(threads: int) -> Iterator[Ahead]:
-    """So many threads (0: none) to read with."""
-    if not threads:
-        yield Ahead(None, 0)
-        return
-    with ThreadPoolExecutor(threads, "mark") as pool:
-        yield Ahead(pool, 2 * threads)

@@ -11,23 +11,18 @@ import msgspec
 
 from coldhouse.errors import NoRepository, ObjectExists, ObjectMissing, RepositoryExists
 from coldhouse.model import Buffer, ManifestRef, PackRef, Snapshot
-from coldhouse.repository import keys, names
-from coldhouse.repository.crypto import HEADER_SIZE, MIB, Kind, content_digest, damaged, unseal
+from coldhouse.repository import keys, names, revisions
+from coldhouse.repository.crypto import HEADER_SIZE, Kind, content_digest, damaged, missing, unseal
 from coldhouse.repository.opened_pack import fetch, opened_pack
 from coldhouse.repository.pack_format import FOOTER_SIZE, MAX_FRAMES, open_directory, open_frame
 from coldhouse.repository.repository import Repository
 from coldhouse.storage.base import Storage
 
-_MAX_SNAPSHOT = 64 * MIB
-
 
 def repository_id(storage: Storage) -> str | None:
     """The id of the repository in a store, or None if there is none. Raises Corruption, UnsupportedFormat."""
     try:
-        size = storage.size(names.CONFIG)
-        if size > keys.MAX_SIZE:
-            raise damaged(names.CONFIG, "is larger than it can be")
-        return keys.decode_config(storage.get_range(names.CONFIG, 0, size)).id
+        return keys.decode_config(storage.get(names.CONFIG, limit=keys.MAX_SIZE)).id
     except ObjectMissing:
         return None
 
@@ -59,7 +54,7 @@ def init_replica(original: Repository, storage: Storage) -> Repository:
     if repository_id(storage) is None:
         copy_keys(original.storage, storage)
         storage.sync()
-        config = original.storage.get(names.CONFIG)
+        config = original.storage.get(names.CONFIG, limit=keys.MAX_SIZE)
         keys.decode_config(config)  # a damaged one would make that place useless, for a repeat as well
         with suppress(ObjectExists):  # somebody else does the same; which repository it is now is looked at below
             storage.create(names.CONFIG, config)
@@ -94,10 +89,7 @@ def copy_keys(source: Storage, target: Storage) -> int:
 
 def sealed_key(repository: Repository, name: str) -> Buffer:
     """A key slot as it is stored, as far as its checksum tells. Raises ObjectMissing, Corruption."""
-    size = repository.storage.size(name)
-    if size > keys.MAX_SIZE:
-        raise damaged(name, "is larger than it can be")
-    stored = repository.storage.get_range(name, 0, size)
+    stored = repository.storage.get(name, limit=keys.MAX_SIZE)
     keys.check_slot(name, stored)
     return stored
 
@@ -113,11 +105,10 @@ def sealed_snapshot(repository: Repository, id: str) -> tuple[Snapshot, Buffer]:
 
 
 def sealed_revision(repository: Repository, name: str) -> Buffer:
-    """A snapshot object of any revision as it is stored. Raises ObjectMissing, Corruption."""
-    size = repository.storage.size(name)
-    if size > _MAX_SNAPSHOT:
-        raise damaged(name, "is larger than any snapshot")
-    stored = repository.storage.get_range(name, 0, size)
+    """A snapshot object of any revision as it is stored. Raises Corruption."""
+    stored = revisions.read_object(repository.storage, name)
+    if stored is None:
+        raise missing(name)
     unseal(repository.ring, Kind.SNAPSHOT, name, stored)
     return stored
 

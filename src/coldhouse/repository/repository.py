@@ -11,14 +11,16 @@ from coldhouse.errors import (
     NoSuchSnapshot,
     ObjectExists,
     ObjectMissing,
+    OldKey,
     RepositoryExists,
 )
 from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry
 from coldhouse.repository import condemned, intents, keys, names, notes, revisions
+from coldhouse.repository.ahead import reading_ahead
 from coldhouse.repository.catalog import read_entries
 from coldhouse.repository.condemned import Condemned
 from coldhouse.repository.credentials import Credential
-from coldhouse.repository.crypto import MIB, Keyring, Kind, damaged, unseal
+from coldhouse.repository.crypto import Keyring, Kind, damaged, unseal
 from coldhouse.repository.draft import SnapshotDraft, read_page
 from coldhouse.repository.intents import Intent
 from coldhouse.repository.keys import KdfCost
@@ -34,10 +36,9 @@ from coldhouse.repository.pack_reader import (
 from coldhouse.repository.pack_writer import PackSettings, PackWriter
 from coldhouse.repository.page import Page
 from coldhouse.repository.records import decode_record
-from coldhouse.repository.slots import Slots, read_small, unlock
+from coldhouse.repository.slots import Slots, unlock
 from coldhouse.storage.base import Storage
 
-_MAX_SNAPSHOT = 64 * MIB
 #: So often a snapshot is looked for anew when what was found became a fence before it was read.
 _LOOKS = 5
 
@@ -114,13 +115,33 @@ class Repository:
             raise damaged(name, "is another snapshot than its name says, or its times are without a zone")
         return snapshot
 
-    def snapshots(self) -> Iterator[Snapshot]:
-        """All snapshots, oldest first; one that is removed meanwhile is left out. Raises Corruption."""
-        for id in self.snapshot_ids():
-            try:
-                yield self.snapshot(id)
-            except NoSuchSnapshot:
-                continue
+    def snapshots(self, ids: Iterable[str] | None = None) -> Iterator[Snapshot]:
+        """These snapshots, or all, oldest first; one that is removed meanwhile is left out.
+
+        Raises OldKey, WriteOnlyKey, Corruption, StorageError.
+        """
+        for _, found in self.each_snapshot(self.snapshot_ids() if ids is None else ids):
+            if not isinstance(found, Snapshot):
+                raise found
+            yield found
+
+    def each_snapshot(self, ids: Iterable[str]) -> Iterator[tuple[str, Snapshot | OldKey | Corruption]]:
+        """The snapshots of these ids in their order, several read at a time; one that is removed meanwhile is left out.
+
+        In place of one that cannot be read stands what is wrong with it. Raises WriteOnlyKey, StorageError.
+        """
+        with reading_ahead(self.storage.readers) as ahead:
+            for id, found in ahead.each(self._tried, ids):
+                if found is not None:
+                    yield id, found
+
+    def _tried(self, id: str) -> tuple[str, Snapshot | OldKey | Corruption | None]:
+        try:
+            return id, self.snapshot(id)
+        except NoSuchSnapshot:
+            return id, None
+        except (OldKey, Corruption) as error:
+            return id, error
 
     def find(self, name: str) -> Snapshot:
         """The snapshot of this id, or of this unique beginning of an id or of its random tail, or the ``latest``.
@@ -151,30 +172,13 @@ class Repository:
         """The object that counts for a snapshot: its name and content. Raises NoSuchSnapshot, Corruption."""
         name: str | None = names.snapshot(id)
         for _ in range(_LOOKS):
-            stored = None if name is None else self._unless_fenced(name)
+            stored = None if name is None else revisions.read_object(self.storage, name)
             if name is not None and stored is not None:
                 return name, stored
             name = revisions.current(self.storage, id)
             if name is None:
                 break
         raise _unknown(id)
-
-    def _unless_fenced(self, name: str) -> Buffer | None:
-        """The content of a snapshot object; None if it is gone or a fence, also if that happens meanwhile."""
-        try:
-            size = self.storage.size(name)
-            if size == len(names.FENCE):
-                return None
-            if size > _MAX_SNAPSHOT:
-                raise damaged(name, "is larger than any snapshot")
-            try:
-                return self.storage.get_range(name, 0, size)
-            except Corruption:
-                if self.storage.size(name) == size:
-                    raise
-        except ObjectMissing:
-            pass
-        return None
 
     # ------------------------------------------------------------------------------------------------------ manifests
 
@@ -264,7 +268,7 @@ class Repository:
         """What is wrong with key slots, as far as it shows without their passphrases; nothing if they are sound."""
         for slot in self.storage.list(names.KEYS):
             try:
-                keys.check_slot(slot.name, read_small(self.storage, slot.name))
+                keys.check_slot(slot.name, self.storage.get(slot.name, limit=keys.MAX_SIZE))
             except Corruption as error:
                 yield error
             except ObjectMissing:
@@ -285,6 +289,10 @@ class Repository:
     def get_note(self, kind: str, key: str) -> bytes | None:
         """Read a record; None if there is none. Raises Corruption."""
         return notes.get_note(self.storage, self._ring, kind, key)
+
+    def get_notes(self, kind: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes | OldKey | Corruption]]:
+        """Those of these keys that have a record, in their order, each with it or with what is wrong with it."""
+        return notes.get_notes(self.storage, self._ring, kind, keys)
 
     def delete_note(self, kind: str, key: str) -> None:
         """Remove a record, if it is there."""
@@ -353,7 +361,7 @@ def open_repository(storage: Storage, credential: Credential) -> Repository:
 
 def _config(storage: Storage) -> Buffer | None:
     try:
-        return read_small(storage, names.CONFIG)
+        return storage.get(names.CONFIG, limit=keys.MAX_SIZE)
     except ObjectMissing:
         return None
 

@@ -8,13 +8,13 @@ from msgspec import Struct
 from coldhouse.model import ManifestRef, PackRef, PageRef
 from coldhouse.records import replace
 from coldhouse.repository import names
+from coldhouse.repository.ahead import THREADS, reading_ahead
 from coldhouse.repository.catalog import decode_catalog
 from coldhouse.repository.condemned import Condemned
 from coldhouse.repository.crypto import Kind, content_digest, damaged
 from coldhouse.repository.draft import MAX_INLINE
 from coldhouse.repository.id_index import IdIndex
 from coldhouse.repository.manifests import ManifestWriter, read_manifest
-from coldhouse.repository.marking import THREADS, reading_ahead
 from coldhouse.repository.page import Page
 from coldhouse.repository.page_extents import PageExtents, read_extents, relocated, with_fields
 from coldhouse.repository.relocation import Relocation

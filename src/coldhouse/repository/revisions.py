@@ -12,9 +12,13 @@ from contextlib import suppress
 from datetime import datetime
 
 from coldhouse.errors import ObjectExists, ObjectMissing
+from coldhouse.model import Buffer
 from coldhouse.repository import names
+from coldhouse.repository.crypto import MIB
 from coldhouse.storage.base import Storage, StoredObject
 
+#: The largest snapshot object, in bytes.
+_MAX_SNAPSHOT = 64 * MIB
 #: A forgetting that meets so many new revisions, one after the other, gives up.
 _ROUNDS = 100
 
@@ -52,6 +56,15 @@ def revisions(storage: Storage, id: str) -> dict[int, StoredObject]:
         if revision is not None and revision[0] == id:
             found[revision[1]] = stored
     return found
+
+
+def read_object(storage: Storage, name: str) -> Buffer | None:
+    """A snapshot object as it is stored; None if it is gone, or a fence. Raises Corruption if it is too large."""
+    try:
+        stored = storage.get(name, limit=_MAX_SNAPSHOT)
+    except ObjectMissing:
+        return None
+    return None if len(stored) == len(names.FENCE) else stored
 
 
 def current(storage: Storage, id: str) -> str | None:

@@ -16,10 +16,11 @@ from msgspec import Struct
 from coldhouse.errors import Corruption
 from coldhouse.model import Extent, ManifestRef, PackRef
 from coldhouse.repository import names, revisions
+from coldhouse.repository.ahead import reading_ahead
 from coldhouse.repository.condemned import Condemned
 from coldhouse.repository.crypto import Kind, seal
 from coldhouse.repository.intents import Intent
-from coldhouse.repository.marking import Marks, PageWalk, read_root_object, reading_ahead
+from coldhouse.repository.marking import Marks, PageWalk, read_root_object
 from coldhouse.repository.needs import Needs
 from coldhouse.repository.opened_pack import open_pack
 from coldhouse.repository.pack_reader import PackReader

@@ -203,19 +203,11 @@ def read_slots(storage: Storage) -> Iterator[tuple[str, Buffer | Corruption]]:
                 hint="No Coldhouse makes so many. Remove the objects under keys/ that nobody made.",
             )
         try:
-            yield found.name, read_small(storage, found.name)
+            yield found.name, storage.get(found.name, limit=keys.MAX_SIZE)
         except Corruption as error:
             yield found.name, error
         except ObjectMissing:
             continue
-
-
-def read_small(storage: Storage, name: str) -> Buffer:
-    """A config or key slot as stored. Raises ObjectMissing, Corruption."""
-    size = storage.size(name)
-    if size > keys.MAX_SIZE:
-        raise damaged(name, "is larger than it can be")
-    return storage.get_range(name, 0, size)
 
 
 def _candidates(storage: Storage, config: Config, broken: list[Corruption]) -> list[tuple[SlotFace, str, Buffer]]:

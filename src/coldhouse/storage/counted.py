@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from coldhouse.model import Buffer
-from coldhouse.storage.base import PIECE, Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT, PIECE, Storage, StoredObject
 
 #: Names in one answer to LIST, and in one DELETE.
 PAGE = 1000
@@ -80,10 +80,15 @@ class CountedStorage(Storage):
         """The inner store's."""
         return self._inner.url
 
-    def get(self, name: str) -> Buffer:
-        """Return the whole object. Raises ObjectMissing."""
+    @property
+    def readers(self) -> int:
+        """The inner store's."""
+        return self._inner.readers
+
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
+        """Return the whole object. Raises ObjectMissing, or Corruption if it has more than ``limit`` bytes."""
         self._count(Requests(get=1))
-        found = self._inner.get(name)
+        found = self._inner.get(name, limit=limit)
         self._count(Requests(downloaded=memoryview(found).nbytes))
         return found
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError, StorageRefused
 from coldhouse.model import Buffer
 from coldhouse.spare_memory import SpareMemory
-from coldhouse.storage.base import PIECE, Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT, PIECE, Storage, StoredObject, too_large
 from coldhouse.storage.folder_walk import FOLDER, walk
 from coldhouse.storage.names import check_name, check_prefix
 from coldhouse.storage.os_errors import storage_error
@@ -58,9 +58,11 @@ class LocalStorage(Storage):
         """The folder's absolute path."""
         return self._path
 
-    def get(self, name: str) -> Buffer:
-        """Return the whole object. Raises ObjectMissing."""
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
+        """Return the whole object. Raises ObjectMissing, or Corruption if it has more than ``limit`` bytes."""
         with self._object(name) as (file, size):
+            if size > limit:
+                raise too_large(name, size, limit)
             return _read(file, 0, size)
 
     def get_range(self, name: str, offset: int, length: int) -> Buffer:

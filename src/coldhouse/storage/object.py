@@ -24,7 +24,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from coldhouse.errors import Corruption, ObjectExists, ObjectMissing, StorageError, UsageError
 from coldhouse.model import Buffer
-from coldhouse.storage.base import PIECE, Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT, PIECE, Storage, StoredObject, too_large
 from coldhouse.storage.names import check_name, check_prefix, is_name
 from coldhouse.storage.object_errors import read_answer, store_error
 from coldhouse.storage.object_url import BucketPlace, parse_bucket_url
@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # obstore has these for type checkers only
     from obstore.store import AzureConfig, ClientConfig, ObjectStore, RetryConfig, S3Config
 
 _CLIENT_ERRORS = (BaseError, FileNotFoundError)  # the latter is how obstore says 404
+_READERS = 8
 _PAGE = 1000  # names in one answer to LIST, and in one DELETE
 _SMALL = 4 << 20  # bytes; above it a transfer gets the long time-out
 _TIMEOUT = timedelta(seconds=60)
@@ -70,11 +71,22 @@ class ObjectStorage(Storage):
         """Scheme, bucket and prefix."""
         return self._place.url
 
-    def get(self, name: str) -> Buffer:
-        """Return the whole object. Raises ObjectMissing."""
+    @property
+    def readers(self) -> int:
+        """As many as answers can be waited for at a time."""
+        return _READERS
+
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
+        """Return the whole object. Raises ObjectMissing, or Corruption if it has more than ``limit`` bytes."""
         check_name(name)
         try:
-            return memoryview(obstore.get(self._slow, name).bytes())
+            answer = obstore.get(self._prompt, name)
+            size = answer.meta["size"]
+            if size > limit:
+                raise too_large(name, size, limit)
+            if size > _SMALL:
+                answer = obstore.get(self._slow, name)
+            return memoryview(answer.bytes())
         except _CLIENT_ERRORS as error:
             self._raise(error, "read", name)
 

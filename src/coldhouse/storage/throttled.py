@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from coldhouse.model import Buffer
-from coldhouse.storage.base import Storage, StoredObject
+from coldhouse.storage.base import NO_LIMIT, Storage, StoredObject
 
 #: Seconds of unused turn that are not lost, so that a short pause costs nothing; and the longest single sleep.
 _BURST = 0.5
@@ -96,10 +96,18 @@ class ThrottledStorage(Storage):
         """The inner store's."""
         return self._inner.url
 
-    def get(self, name: str) -> Buffer:
-        """Return the whole object; it is paid for afterwards, when its size is known. Raises ObjectMissing."""
+    @property
+    def readers(self) -> int:
+        """The inner store's."""
+        return self._inner.readers
+
+    def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
+        """Return the whole object; it is paid for afterwards, when its size is known.
+
+        Raises ObjectMissing, or Corruption if it has more than ``limit`` bytes.
+        """
         with self._down.turn(0):
-            found = self._inner.get(name)
+            found = self._inner.get(name, limit=limit)
             self._down.pay(memoryview(found).nbytes)
         return found
 

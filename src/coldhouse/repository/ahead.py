@@ -1,0 +1,54 @@
+"""Read ahead: threads fetch what is asked for next while earlier results are looked at."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: So many threads read where nothing else is said.
+THREADS = 8
+
+
+class Ahead:
+    """Acts on items in threads while earlier results are looked at; without threads, when a result is asked for."""
+
+    def __init__(self, pool: Executor | None, most: int) -> None:
+        self._pool = pool
+        self._most = most
+
+    def each(self, act: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """The results of an action on each item, in order. The first failure is raised where its result would be."""
+        if self._pool is None:
+            yield from map(act, items)
+            return
+        under_way: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                under_way.append(self._pool.submit(act, item))
+                if len(under_way) > self._most:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+@contextmanager
+def reading_ahead(threads: int) -> Iterator[Ahead]:
+    """So many threads (0: none) to read with."""
+    if not threads:
+        yield Ahead(None, 0)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # most commands never need it
+
+    with ThreadPoolExecutor(threads, "ahead") as pool:
+        yield Ahead(pool, 2 * threads)
