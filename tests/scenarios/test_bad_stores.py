@@ -294,6 +294,6 @@ def test_a_user_sees_what_to_do_when_credentials_have_expired(
     environment = {"COLDHOUSE_REPO": url, "COLDHOUSE_PASSWORD": PASSPHRASE, **gcs_stub.environment}
     done = Coldhouse(tmp_path, environment).run("snapshots")
     assert done.status == 1
-    assert "the store refused (HTTP 403)" in done.err
+    assert "the store refused (HTTP 403 AccessDenied)" in done.err
     assert "hint: " in done.err
     assert "GOOGLE_APPLICATION_CREDENTIALS" in done.err

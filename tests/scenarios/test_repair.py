@@ -281,7 +281,7 @@ def test_an_interrupted_repair_is_repeated(original: Original, filled: World, el
     store = FaultyStorage(open_storage(filled.repository.url))
     with open_repository(store, PASSPHRASE) as repository:
         for how in (How.BEFORE, How.AFTER):
-            store.inject(Fault(how, verb, "quarantine/*" if verb == "create" else "*"))
+            store.inject(Fault(how, verb, {"create": "quarantine/*", "get": "packs/*"}.get(verb, "*")))
             with pytest.raises(StorageError, match="injected"):
                 repair.run(repository, copy=elsewhere, dry_run=False)
             store.heal()
