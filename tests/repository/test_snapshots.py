@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import ClassVar
@@ -9,10 +10,11 @@ from typing import ClassVar
 import pytest
 
 from coldhouse.errors import BackupFailed, Corruption, NoSuchSnapshot
-from coldhouse.model import PackRef, Part, Snapshot, TableEntry
+from coldhouse.model import Buffer, PackRef, Part, Snapshot, TableEntry
 from coldhouse.records import replace
 from coldhouse.repository import Repository, names, open_repository
 from coldhouse.storage import Storage
+from coldhouse.storage.base import NO_LIMIT
 from coldhouse.storage.counted import CountedStorage
 from coldhouse.storage.throttled import ThrottledStorage
 from tests.repository.samples import MOMENT, PACK, PASSPHRASE, entry, new_repository, pack_of, part, parts, root
@@ -339,6 +341,21 @@ def test_many_are_read_in_their_order_and_what_is_wrong_with_one_stands_in_its_p
     with pytest.raises(Corruption, match=made[7].id):
         list(repository.snapshots())
     assert list(repository.snapshots(ids[30:])) == made[30:]
+
+
+def test_a_store_that_answers_late_is_asked_for_several_at_a_time() -> None:
+    """Nobody is let in before three stand at the door."""
+    door = threading.Barrier(3, timeout=30)
+
+    class Late(MemoryStorage):
+        def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
+            if name.startswith("snapshots/"):
+                door.wait()
+            return super().get(name, limit=limit)
+
+    repository = new_repository(Late(3))
+    made = [commit_at(repository, hour) for hour in range(6)]
+    assert list(repository.snapshots()) == made
 
 
 @pytest.mark.parametrize("store", [CountedStorage, FaultyStorage, ThrottledStorage])

@@ -48,13 +48,14 @@ class StorageContract:
         assert memoryview(storage.get("packs/large")) == data
         assert bytes(storage.get_range("packs/large", len(data) - 3, 3)) == data[-3:]
 
-    def test_an_object_is_read_up_to_a_limit_and_not_beyond(self, storage: Storage) -> None:
-        storage.create("notes/one", b"ten bytes.")
-        assert bytes(storage.get("notes/one", limit=10)) == b"ten bytes."
+    @pytest.mark.parametrize("size", [10, 5 << 20], ids=["small", "large"])
+    def test_an_object_is_read_up_to_a_limit_and_not_beyond(self, storage: Storage, size: int) -> None:
+        storage.create("notes/one", bytes(size))
+        assert memoryview(storage.get("notes/one", limit=size)) == bytes(size)
         with pytest.raises(Corruption, match="larger than it can be") as caught:
-            storage.get("notes/one", limit=9)
+            storage.get("notes/one", limit=size - 1)
         assert caught.value.object_name == "notes/one"
-        assert bytes(storage.get("notes/one", limit=10)) == b"ten bytes."
+        assert memoryview(storage.get("notes/one", limit=size)) == bytes(size)
 
     def test_create_refuses_a_name_that_is_taken_and_changes_nothing(self, storage: Storage) -> None:
         storage.create("config", b"first")

@@ -277,12 +277,12 @@ class SnapshotDraft:
         found = revisions.current(self._storage, parent.id)
         if found is None or self._own is not None:
             return False
-        stored = revisions.read_object(self._storage, found)
-        if stored is None:
-            return False
         try:
+            stored = revisions.read_object(self._storage, found)
+            if stored is None:
+                return False
             now = msgspec.msgpack.decode(unseal(self._ring, Kind.SNAPSHOT, found, stored), type=Snapshot)
-        except (ObjectMissing, Corruption, OldKey):
+        except (Corruption, OldKey):
             return False
         return now.catalog == parent.catalog
 

@@ -116,7 +116,7 @@ class Repository:
         return snapshot
 
     def snapshots(self, ids: Iterable[str] | None = None) -> Iterator[Snapshot]:
-        """These snapshots, or all, oldest first; one that is removed meanwhile is left out.
+        """The snapshots of these ids in their order, or all, oldest first; one that is removed meanwhile is left out.
 
         Raises OldKey, WriteOnlyKey, Corruption, StorageError.
         """

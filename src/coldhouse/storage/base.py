@@ -50,7 +50,7 @@ class Storage(ABC):
 
     @abstractmethod
     def get(self, name: str, *, limit: int = NO_LIMIT) -> Buffer:
-        """Return the whole object, in one request and as it was at one moment.
+        """Return the whole object, in one request (a bucket: two if it is large) and as it was at one moment.
 
         Raises ObjectMissing, or Corruption if it has more than ``limit`` bytes: then nothing of it comes into memory.
         """

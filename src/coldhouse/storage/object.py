@@ -81,11 +81,11 @@ class ObjectStorage(Storage):
         check_name(name)
         try:
             answer = obstore.get(self._prompt, name)
-            size = answer.meta["size"]
+            if answer.meta["size"] > _SMALL:
+                answer = obstore.get(self._slow, name)
+            size = answer.meta["size"]  # of the very answer that is read: what came before it may have been another one
             if size > limit:
                 raise too_large(name, size, limit)
-            if size > _SMALL:
-                answer = obstore.get(self._slow, name)
             return memoryview(answer.bytes())
         except _CLIENT_ERRORS as error:
             self._raise(error, "read", name)
