@@ -62,9 +62,9 @@ def serve(place: str, passphrase: str, source: str, tables: str) -> None:
     import coldhouse
     from coldhouse.operations import backup
 
-    with backup.prepare(source):
-        pass  # all is imported now; each backup connects by itself
     options = coldhouse.BackupOptions(source=source, include=(tables,), compression="none")
+    with backup.prepare(options):
+        pass  # all is imported now; each backup connects by itself
     with coldhouse.open_repository(place, passphrase) as repository:
         _say(_READY)
         for _ in sys.stdin:

@@ -16,7 +16,7 @@ from coldhouse.events import Listener, Phase, Warned
 from coldhouse.gateway import GatewaySettings
 from coldhouse.model import TableName
 from coldhouse.operations.backup import BackupOptions, BackupReceipt
-from coldhouse.operations.connecting import Connecting
+from coldhouse.operations.first_look import FirstLook
 from coldhouse.operations.restore import Prepared, RestoreOptions, RestoreReport
 from coldhouse.repository import Repository
 from tests.cli import values
@@ -92,7 +92,7 @@ def test_backup_hands_on_what_was_asked(repository: Path, capsys: Capture, monke
     asked: list[BackupOptions] = []
 
     def backup(
-        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+        repository: Repository, options: BackupOptions, listener: Listener, first_look: FirstLook
     ) -> BackupReceipt:
         asked.append(options)
         listener(Phase("sending"))
@@ -132,7 +132,7 @@ def test_a_warning_stands_on_a_terminal_once(
     """It came with the log, right above the receipt; where the two go different ways, both have it."""
 
     def backup(
-        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+        repository: Repository, options: BackupOptions, listener: Listener, first_look: FirstLook
     ) -> BackupReceipt:
         listener(Warned("one disk"))
         return BackupReceipt(values.snapshot(), repository.url, 1.0, (), ("one disk", "not in the log"))
@@ -161,7 +161,7 @@ def test_how_hard_a_backup_works_is_handed_on(
     uploads: list[int] = []
 
     def backup(
-        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+        repository: Repository, options: BackupOptions, listener: Listener, first_look: FirstLook
     ) -> BackupReceipt:
         uploads.append(options.uploads)
         return BackupReceipt(values.snapshot(), repository.url, 1.0, (), ())
@@ -184,7 +184,7 @@ def test_a_backup_with_damage_at_the_source_is_3(
     damaged = ("shop.orders p",)
 
     def backup(
-        repository: Repository, options: BackupOptions, listener: Listener, connecting: Connecting
+        repository: Repository, options: BackupOptions, listener: Listener, first_look: FirstLook
     ) -> BackupReceipt:
         return BackupReceipt(values.snapshot(damaged=damaged), repository.url, 1.0, damaged, ())
 

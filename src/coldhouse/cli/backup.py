@@ -12,7 +12,7 @@ from coldhouse.cli.session import Session
 
 if TYPE_CHECKING:
     from coldhouse.operations.backup import BackupOptions
-    from coldhouse.operations.connecting import Connecting
+    from coldhouse.operations.first_look import FirstLook
     from coldhouse.operations.opening import Opening
 
 DONE, IN_PART = 0, 3
@@ -71,7 +71,6 @@ def command(
     opening = session.opening()
     from coldhouse.operations import backup
 
-    connecting = backup.prepare(source)
     chosen = backup.BackupOptions(
         source=source,
         include=table,
@@ -83,10 +82,11 @@ def command(
         uploads=uploads,
         gateway=gateway,
     )
+    first_look = backup.prepare(chosen)
     if dry_run:
-        return _preview(session, opening, chosen, connecting)
+        return _preview(session, opening, chosen, first_look)
     with opening as repository, session.listener() as listener:
-        receipt = backup.run(repository, chosen, listener, connecting)
+        receipt = backup.run(repository, chosen, listener, first_look)
     if session.json:
         from coldhouse.cli import documents
 
@@ -98,11 +98,11 @@ def command(
     return DONE if receipt.complete else IN_PART
 
 
-def _preview(session: Session, opening: Opening, chosen: BackupOptions, connecting: Connecting) -> int:
+def _preview(session: Session, opening: Opening, chosen: BackupOptions, first_look: FirstLook) -> int:
     from coldhouse.operations import backup
 
     with opening as repository, session.listener() as listener:
-        preview = backup.preview(repository, chosen, listener, connecting)
+        preview = backup.preview(repository, chosen, listener, first_look)
     if session.json:
         from coldhouse.cli import documents
 

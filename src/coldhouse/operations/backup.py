@@ -27,10 +27,10 @@ from coldhouse.gateway import GatewaySettings
 from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
-from coldhouse.operations.connecting import Connecting
 from coldhouse.operations.delivery import GONE, Delivery, Ends
 from coldhouse.operations.disks import same_disk
 from coldhouse.operations.estimate import BackupPreview, Bounds, Surroundings, estimate_backup, preview_table
+from coldhouse.operations.first_look import FirstLook
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
 from coldhouse.operations.reaching import LateGateway
@@ -83,36 +83,37 @@ class BackupReceipt(Struct, frozen=True):
         return not self.damaged
 
 
-def prepare(source: str) -> Connecting:
-    """Import what its modules do not import by themselves, and begin to connect: for who has time at the moment.
+def prepare(options: BackupOptions) -> FirstLook:
+    """Import what its modules do not import by themselves, and begin to look: for who has time at the moment.
 
     Raises UsageError (URL).
     """
     load_client()
-    return Connecting(source, create=False)
+    return FirstLook(options.source, options.include, options.exclude)
 
 
 def run(
     repository: Repository,
     options: BackupOptions,
     listener: Listener = silent,
-    connecting: Connecting | None = None,
+    first_look: FirstLook | None = None,
 ) -> BackupReceipt:
     """Take one snapshot and return its receipt; nothing is visible in the repository before it is complete.
 
-    ``connecting`` is what ``prepare`` gave, if it was called.
+    ``first_look`` is what ``prepare`` gave, if it was called.
 
     Raises SourceError where ClickHouse refuses, GatewayUnreachable where it cannot reach us, StorageError where the
     repository fails, BackupFailed where the statement fails, Interrupted on Ctrl-C.
     """
+    first_look = first_look or prepare(options)
     with (
-        connecting or Connecting(options.source, create=False) as source,
+        first_look as source,
         recalling(repository, lambda text: listener(Warned(text))) as recalled,
     ):
-        inspect.check_source(source)
         for look in range(1, LOOKS + 1):
             try:
-                return _Backup(recalled, source, options, listener).run()
+                listener(Phase("looking at the source"))
+                return _Backup(recalled, source, options, listener).run(first_look.inventory(source))
             except StatementFailed as error:
                 if error.clickhouse_code not in GONE or look == LOOKS:
                     raise
@@ -128,18 +129,19 @@ def preview(
     repository: Repository,
     options: BackupOptions,
     listener: Listener = silent,
-    connecting: Connecting | None = None,
+    first_look: FirstLook | None = None,
 ) -> BackupPreview:
     """Say what :func:`run` would do and what it would cost; nothing is sent, stored or changed.
 
     Raises SourceError, UsageError, StorageError, StorageFull as :func:`run` does.
     """
+    first_look = first_look or prepare(options)
     with (
-        connecting or Connecting(options.source, create=False) as source,
+        first_look as source,
         recalling(repository, lambda text: listener(Warned(text))) as recalled,
     ):
-        inspect.check_source(source)
-        return _Backup(recalled, source, options, listener).preview()
+        listener(Phase("looking at the source"))
+        return _Backup(recalled, source, options, listener).preview(first_look.inventory(source))
 
 
 class _Backup:
@@ -155,10 +157,8 @@ class _Backup:
         self._id = new_snapshot_id(self._started)
         self._warnings: list[str] = []
 
-    def run(self) -> BackupReceipt:
-        self._listener(Phase("looking at the source"))
+    def run(self, inventory: Inventory) -> BackupReceipt:
         options = self._options
-        inventory = inspect.inventory(self._source, Selection(options.include, options.exclude))
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         self._materialize_patches(inventory)
@@ -176,11 +176,9 @@ class _Backup:
             snapshot = self._store(inventory, plans, history, intent)
         return self._receipt(snapshot)
 
-    def preview(self) -> BackupPreview:
+    def preview(self, inventory: Inventory) -> BackupPreview:
         """Everything up to the plan, and what follows from it."""
-        self._listener(Phase("looking at the source"))
         options = self._options
-        inventory = inspect.inventory(self._source, Selection(options.include, options.exclude))
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         names = [table.name for table in inventory.tables]
