@@ -14,7 +14,6 @@ LIBRARY = "coldhouse library"
 #: Who opens the repository, reads the newest snapshot and ends.
 START = "coldhouse show"
 #: ClickHouse's answer to the question which tables there are.
-LISTED = "list of tables"
 #: ClickHouse's own part of it, with a store that does nothing.
 NOWHERE = "to nowhere"
 #: The same with a store that encrypts and stores, and does nothing else.
@@ -66,7 +65,6 @@ class Bar:
 _OTHERS = "what is not Coldhouse's own"
 _SEALING = f"{_OTHERS}, with a gateway that only encrypts and stores,"
 _NOTHING = "ClickHouse with a store that does nothing"
-_LISTING = "ClickHouse with the list of its tables, and then with a store that does nothing,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Floor:
 
     It is the longest of what was measured of these: what the others used of the processors, spread over all cores, with
     what a gateway needs of them that only encrypts and stores (or Coldhouse after its start, if it needed less); and
-    what ClickHouse takes with a store that does nothing, after it said which tables there are, where these are many.
+    what ClickHouse takes with a store that does nothing. Which tables there are it can say during the start.
     How long that gateway took by the clock is no limit: it waits.
     """
 
@@ -201,7 +199,5 @@ def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> F
         own = ours.cpu_of(COLDHOUSE) - (start.cpu_of(COLDHOUSE) if start else 0.0)
         floors.append(Floor(begin, (used + min(own, sealed.cpu_of(SEALED))) / cores, _SEALING))
     if (nowhere := by_name.get((bar.work, NOWHERE))) is not None:
-        listed, sent = by_name.get((bar.work, LISTED)), nowhere.spread("seconds").middle
-        look = listed.spread("seconds").middle if listed else 0.0
-        floors.append(Floor(begin, look + sent, _LISTING if listed else _NOTHING))
+        floors.append(Floor(begin, nowhere.spread("seconds").middle, _NOTHING))
     return max(floors, key=lambda floor: floor.seconds)

@@ -124,11 +124,6 @@ class _Statements:
 class Native(_Statements):
     """BACKUP and RESTORE with the settings that they have by themselves."""
 
-    def list_tables(self) -> Run:
-        """Say which tables there are and how they are defined: nobody knows before what a backup has to hold."""
-        query = "SELECT name, uuid, engine, create_table_query FROM system.tables WHERE database = '{}'"
-        return self._measured(query.format(self._stage.shape))
-
     def backup(self, base: str = "") -> tuple[str, Run]:
         """Back the shape up to a new place; returns the place as well."""
         place = self._stage.new_native_place()

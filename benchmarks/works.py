@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bars import LIBRARY, LISTED, NOWHERE, SEALED, START
+from benchmarks.bars import LIBRARY, NOWHERE, SEALED, START
 from benchmarks.contenders import RESTIC_MODES, Coldhouse, Least, Native, Restic, copy, has_restic, interpreter
 from benchmarks.figures import Run
 from benchmarks.many_snapshots import make_in_child
@@ -46,8 +46,8 @@ def _backups(stage: Stage) -> Turns:
 
 
 def _tables_folder(stage: Stage) -> Turns:
-    native, nowhere = Native(stage), Least(stage, NOWHERE)
-    return {**_backups(stage), LISTED: lambda _: native.list_tables(), NOWHERE: lambda _: nowhere.backup()[1]}
+    nowhere = Least(stage, NOWHERE)
+    return {**_backups(stage), NOWHERE: lambda _: nowhere.backup()[1]}
 
 
 def _wide_folder(stage: Stage) -> Turns:
