@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,15 @@ def tables(inventory: Inventory) -> list[str]:
 
 def test_it_sees_what_was_there_when_it_began_and_the_next_one_what_is_there(server: EngineServer) -> None:
     server.query("CREATE TABLE shop.early (id UInt8) ENGINE = MergeTree ORDER BY id")
-    look = FirstLook(server.url, ("shop.*",))
-    assert look._looking is not None
-    look._looking.result()
+    first = FirstLook(server.url, ("shop.*",))
+    assert first._looking is not None
+    first._looking.result()
+    between = datetime.now(UTC)
     server.query("CREATE TABLE shop.late (id UInt8) ENGINE = MergeTree ORDER BY id")
-    with look as source:
-        assert tables(look.inventory(source)) == ["early"]
-        assert tables(look.inventory(source)) == ["early", "late"]
+    with first as source:
+        looks = [first.look(source), first.look(source)]
+    assert [tables(look.inventory) for look in looks] == [["early"], ["early", "late"]]
+    assert looks[0].at < between < looks[1].at, "a snapshot says of itself that it is no younger than what it holds"
 
 
 def test_what_is_wrong_is_raised_where_somebody_waits_for_it() -> None:

@@ -30,7 +30,7 @@ from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recal
 from coldhouse.operations.delivery import GONE, Delivery, Ends
 from coldhouse.operations.disks import same_disk
 from coldhouse.operations.estimate import BackupPreview, Bounds, Surroundings, estimate_backup, preview_table
-from coldhouse.operations.first_look import FirstLook
+from coldhouse.operations.first_look import FirstLook, Look
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
 from coldhouse.operations.reaching import LateGateway
@@ -110,16 +110,16 @@ def run(
         first_look as source,
         recalling(repository, lambda text: listener(Warned(text))) as recalled,
     ):
-        for look in range(1, LOOKS + 1):
+        for attempt in range(1, LOOKS + 1):
             try:
                 listener(Phase("looking at the source"))
-                return _Backup(recalled, source, options, listener).run(first_look.inventory(source))
+                return _Backup(recalled, source, options, listener, first_look.look(source)).run()
             except StatementFailed as error:
-                if error.clickhouse_code not in GONE or look == LOOKS:
+                if error.clickhouse_code not in GONE or attempt == LOOKS:
                     raise
                 listener(Warned("a table was dropped while the backup began; looking again"))
             except RenameBegan as error:
-                if look == LOOKS:
+                if attempt == LOOKS:
                     raise
                 listener(Warned(f"{error.message}; looking again"))
     raise BackupFailed("the tables of the source keep changing", hint="repeat when no table is being dropped")
@@ -141,24 +141,27 @@ def preview(
         recalling(repository, lambda text: listener(Warned(text))) as recalled,
     ):
         listener(Phase("looking at the source"))
-        return _Backup(recalled, source, options, listener).preview(first_look.inventory(source))
+        return _Backup(recalled, source, options, listener, first_look.look(source)).preview()
 
 
 class _Backup:
     """One attempt; what it holds is what its steps share."""
 
-    def __init__(self, repository: Repository, source: Source, options: BackupOptions, listener: Listener) -> None:
+    def __init__(
+        self, repository: Repository, source: Source, options: BackupOptions, listener: Listener, look: Look
+    ) -> None:
         self._repository = repository
         self._source = source
         self._options = options
         self._listener = listener
-        self._started = datetime.now(UTC)
+        self._inventory = look.inventory
+        self._started = look.at
         self._clock = time.monotonic()
         self._id = new_snapshot_id(self._started)
         self._warnings: list[str] = []
 
-    def run(self, inventory: Inventory) -> BackupReceipt:
-        options = self._options
+    def run(self) -> BackupReceipt:
+        options, inventory = self._options, self._inventory
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         self._materialize_patches(inventory)
@@ -176,9 +179,9 @@ class _Backup:
             snapshot = self._store(inventory, plans, history, intent)
         return self._receipt(snapshot)
 
-    def preview(self, inventory: Inventory) -> BackupPreview:
+    def preview(self) -> BackupPreview:
         """Everything up to the plan, and what follows from it."""
-        options = self._options
+        options, inventory = self._options, self._inventory
         self._refuse_nothing(inventory)
         self._warn_of_shared_disk()
         names = [table.name for table in inventory.tables]
