@@ -301,9 +301,9 @@ class Stage:
         self.history.append(f"{time} pass")
         self._tick(time)
         oldest = self.storage.passed - REMEMBERED
-        self._late[:] = [late for late in self._late if late.begun >= oldest]
         for actor in [actor for actor in self.actors if actor.begun < oldest]:
-            self.kill(actor)
+            self.kill(actor)  # before what is too old is forgotten: the request at which it dies is among that
+        self._late[:] = [late for late in self._late if late.begun >= oldest]
 
     def set_clock(self, difference: timedelta) -> None:
         """Set the store's clock forward or back."""

@@ -14,7 +14,7 @@ import pytest
 
 from coldhouse.errors import ObjectExists
 from coldhouse.repository import names
-from tests.repository.interleaving import Actor
+from tests.repository.interleaving import Actor, Stage
 from tests.repository.protocol_mutants import STEPS
 from tests.repository.protocol_play import Protocol, tamed
 
@@ -242,3 +242,18 @@ def test_without_this_step_something_is_lost(step: str) -> None:
         STORIES[step](protocol)
         with pytest.raises(AssertionError, match=r"which is gone|is not whole"):
             protocol.check()
+
+
+# ----------------------------------------------------------------------------------------------------------- the stage
+
+
+@pytest.mark.parametrize(("days", "done"), [(300, True), (500, False)])
+def test_the_request_at_which_an_actor_dies_is_forgotten_like_all_that_it_asked_for(days: int, done: bool) -> None:
+    """A process may die as late as 400 days after it began, and so may its last request be carried out; no later."""
+    stage = Stage({}, Random(1))
+    actor = stage.begin("writer", lambda storage: storage.create("snapshots/one", b"one"))
+    if done:
+        stage.kill(actor)
+    stage.let_time_pass(timedelta(days=days))
+    stage.repeat_late()
+    assert ("snapshots/one" in stage.storage.objects) == done
