@@ -13,7 +13,6 @@ COLDHOUSE = "coldhouse"
 LIBRARY = "coldhouse library"
 #: Who opens the repository, reads the newest snapshot and ends.
 START = "coldhouse show"
-#: ClickHouse's answer to the question which tables there are.
 #: ClickHouse's own part of it, with a store that does nothing.
 NOWHERE = "to nowhere"
 #: The same with a store that encrypts and stores, and does nothing else.

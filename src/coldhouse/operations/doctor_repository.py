@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from coldhouse.clickhouse import Source
-from coldhouse.operations import checkpoint, mount_note, pin, proof, restore_note, snapshots
+from coldhouse.errors import NoSuchSnapshot
+from coldhouse.operations import checkpoint, choosing, mount_note, pin, proof, restore_note, snapshots
 from coldhouse.operations.disks import same_disk
 from coldhouse.operations.doctor_findings import Clock, Finding, Measure, Status, above, span
 from coldhouse.repository import Repository, condemned, names, owners
@@ -181,12 +182,14 @@ def largest_of_the_last(repository: Repository) -> int:
 
 def _newest(repository: Repository, source: str) -> tuple[str, datetime] | None:
     """The id of the newest snapshot (of a source) and when it was begun."""
-    times = snapshots.known_times(repository)
     if not source:
+        times = snapshots.known_times(repository)
         return times[-1] if times else None
-    newest_first = (id for id, _ in reversed(times))
-    found = next((one for one in repository.snapshots(newest_first) if snapshots.chosen([one], source)), None)
-    return (found.id, found.started) if found else None
+    try:
+        found = choosing.newest(repository, source)
+    except NoSuchSnapshot:
+        return None
+    return found.id, found.started
 
 
 def _some(number: int, noun: str) -> str:

@@ -121,7 +121,7 @@ def too_large(name: str, size: int, limit: int) -> Corruption:
     return Corruption(
         f"{name} is larger than it can be: it has {size:,} bytes, and no more than {limit:,} were written.",
         object_name=name,
-        hint="No Coldhouse wrote it: look who may write there. coldhouse repair --from URL puts it back from a copy.",
+        hint="No Coldhouse wrote it: look who may write there, and put it back from a copy of the repository.",
     )
 
 
