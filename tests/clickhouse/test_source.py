@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coldhouse.clickhouse import Source, check_source, failures, open_source, parse_address
+from coldhouse.clickhouse import Source, check_source, failures, open_source, parse_address, sql
 from coldhouse.clickhouse.sql import Statement
 from coldhouse.errors import (
     MissingGrant,
@@ -245,3 +245,12 @@ def test_a_closed_source_says_so(engine: EngineServer) -> None:
     source.close()
     with pytest.raises(UsageError, match="closed"):
         source.value("SELECT 1")
+
+
+def test_to_ask_how_much_was_read_says_what_the_question_reads(source: Source) -> None:
+    """Between two of them something runs that the server counts for the first time: a row more of its list."""
+    ((before, asking),) = source.fetch(sql.selected_rows_query())
+    source.fetch("SELECT count() FROM numbers(1000) WHERE number IN (SELECT arrayJoin([1, 2, 3]))")
+    ((after, more),) = source.fetch(sql.selected_rows_query())
+    assert int(str(after)) - int(str(before)) == int(str(asking)) + 1000 + 1
+    assert int(str(more)) >= int(str(asking))

@@ -279,8 +279,8 @@ def export_query(table: TableName) -> str:
 
 
 def selected_rows_query() -> str:
-    """How many rows all queries of this server have read so far."""
-    return select(("sum(value)",), "system.events", (equals("event", "SelectedRows"),))
+    """How many rows all queries of this server have read so far, and how many this one reads, which come after."""
+    return select((f"sumIf(value, {equals('event', 'SelectedRows')})", "count()"), "system.events")
 
 
 def running_operations_query(ids: str) -> str:

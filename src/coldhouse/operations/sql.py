@@ -34,8 +34,6 @@ MIB = 1 << 20
 SPARING, SWEEPING = 256 * 1024, 2 * MIB
 #: Decrypted bytes in memory; what ClickHouse has read is in its own cache on disk.
 MEMORY_CACHE = 48 * MIB
-#: How often a counter is read until it grows evenly.
-SETTLING = 10
 CACHE_FOLDER = "snapshots/"
 ALIGNMENT = 64 * 1024
 #: Words with which a statement that only reads can begin.
@@ -116,7 +114,7 @@ class SqlSession:
 
     def spent(self) -> Spent:
         """The rows that the last query read, and what was read from the store since this was last asked."""
-        rows = self._rows_read() - self._rows_before
+        rows = self._rows_read()[0] - self._rows_before
         size = sum(snapshot.accounting.data for snapshot in self.snapshots)
         now = self._readers.bytes_fetched, self._readers.requests
         before, self._fetched = self._fetched, now
@@ -226,14 +224,14 @@ class SqlSession:
         return name if prefix in self._prefixes and name in self._plan else None
 
     def _begin_counting(self) -> None:
-        """Note how many rows the engine has read so far; to ask for it reads some, too, as many each time."""
-        asked = [self._rows_read() for _ in range(3)]
-        while asked[-1] - asked[-2] != asked[-2] - asked[-3] and len(asked) < SETTLING:
-            asked.append(self._rows_read())
-        self._rows_before = 2 * asked[-1] - asked[-2]
+        """Note how many rows the engine will have read before the next query: to ask for it reads some, too."""
+        read, asking = self._rows_read()
+        self._rows_before = read + asking
 
-    def _rows_read(self) -> int:
-        return int(str(self._admin.value(sql.selected_rows_query())))
+    def _rows_read(self) -> tuple[int, int]:
+        """The rows that all queries read so far, and those that this question adds."""
+        ((read, asking),) = self._admin.fetch(sql.selected_rows_query())
+        return int(str(read)), int(str(asking))
 
     def _explained(self, failure: SourceError, query: str) -> ColdhouseError:
         """What really was the matter: damage, a dead engine, a table that cannot be read here."""
