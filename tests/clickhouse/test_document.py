@@ -58,6 +58,69 @@ def test_what_is_written_is_read(items: list[tuple[str, int, bytes, str]]) -> No
     assert [RestoreFile(file.name, file.size, file.checksum, file.data_file) for file in read(written)] == files
 
 
+class Halves(BytesIO):
+    """A stream that gives its first ``cut`` bytes, then the others."""
+
+    def __init__(self, content: bytes, cut: int) -> None:
+        super().__init__(content)
+        self._cut = cut
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if self.tell() else self._cut)
+
+
+def about(name: str, size: int, place: str) -> str:
+    """What ClickHouse writes of a file; without a place all of it is in the base."""
+    if not size:
+        return f"<name>{name}</name><size>0</size>"
+    where = f"<data_file>{place}</data_file>" if place else "<use_base>true</use_base>"
+    return f"<name>{name}</name><size>{size}</size><checksum>{SUM}</checksum>{where}"
+
+
+def outcome(text: str, cut: int) -> list[DocumentFile] | str:
+    try:
+        return list(document.parse(Halves(text.encode(), cut))[1])
+    except Corruption as error:
+        return error.message.split("(")[0]  # the columns of one text are not those of the other
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "data/d/t/all_1_1_0/x.bin", "a &amp; b", "\u00e9", "]]>", ">", "x\ry", ""]),
+            st.integers(0, 3),
+            st.sampled_from(["", "1d5/952", "&lt;", "\u00e9"]),
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 1000),
+)
+def test_plain_files_are_read_as_all_others_are(items: list[tuple[str, int, str]], cut: int) -> None:
+    """The pattern that reads them past expat does not fit ``<file >``, which is the same to XML."""
+    texts = (around("".join(f"{start}{about(*item)}</file>" for item in items)) for start in ("<file>", "<file >"))
+    first, second = (outcome(text, cut) for text in texts)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "<!-- {} -->", "<!-- </file>{} -->", "<?say </file>{} ?>", "<![CDATA[</file>{}]]>", "{}</contents><contents>",
+        "</contents><contents><!-- {} -->", "<x/><!-- {} -->", "<x></x><!-- {} -->", "<file/>{}", "<file></file>{}",
+        "<file >{}</file >{}", "</contents><a>1</a>{}<contents>", "</contents></config><!-- {} -->", "<!-- ", "",
+    ],
+)  # fmt: skip
+def test_where_a_plain_file_is_none(between: str) -> None:
+    """In whatever it stands, and wherever a piece of the document ends, it is what it is to expat."""
+    texts = []
+    for start in ("<file>", "<file >"):
+        file = f"{start}{about('a', 3, '1d5/952')}</file>"
+        texts.append(around(file + between.format(file, file) + file))
+    expected = outcome(texts[1], len(texts[1]))
+    for cut in range(1, len(texts[0])):
+        assert outcome(texts[0], cut) == expected, texts[0][:cut]
+
+
 def test_line_breaks_and_markup_in_names() -> None:
     names = ["a\nb", "<file>", "&amp;", "tab\there", "cr\rlf\n", "'\"`"]
     files = [RestoreFile(name, 1, bytes(16), name) for name in names]

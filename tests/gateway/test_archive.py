@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -209,3 +210,45 @@ def test_any_bytes_give_files_or_a_refusal(junk: bytes, at: int, cut: int) -> No
     content[at : at + len(junk)] = junk
     with suppress(UnknownArchive, Refusal):  # the latter where the head of the list says that it is too long
         fed([bytes(content[:cut]), bytes(content[cut:])])
+
+
+FIELDS = [(0, 100), (100, 108), (124, 136), (148, 156), (156, 157), (157, 257), (257, 265), (265, 345), (345, 500)]
+
+
+def summed(header: bytes) -> bytes:
+    """The header with the checksum that it has to have."""
+    checksum = sum(header[:148]) + sum(header[156:]) + 8 * ord(" ")
+    return header[:148] + b"%06o\0 " % checksum + header[156:]
+
+
+@settings(max_examples=500)
+@given(
+    st.from_regex(r"[0-9a-f]{3}/[0-9a-f]{29}", fullmatch=True)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=24),
+    st.integers(0, 1500),
+    st.sampled_from((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT)),
+    st.lists(st.tuples(st.sampled_from(FIELDS), st.integers(0, 3), st.sampled_from(b"\0 07a\xff")), max_size=2),
+    st.sampled_from([True, True, True, False]),
+)
+def test_a_header_is_what_the_tar_library_takes_it_for(
+    name: str, size: int, form: Literal[0, 1], changes: list[tuple[tuple[int, int], int, int]], right: bool
+) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    header = bytearray(entry.tobuf(form, "utf-8", "surrogateescape")[-512:])
+    for (start, end), at, byte in changes:
+        header[start + at % (end - start)] = byte
+    head = summed(bytes(header)) if right else bytes(header)
+    try:
+        told = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        told = tarfile.TarInfo("")
+    told_size = told.size
+    if told.type != tarfile.REGTYPE or not told.name or told_size not in range(5000):
+        with pytest.raises((UnknownArchive, Refusal)):
+            fed([head, bytes(-size % 512 + size), tar({".backup": b"list"})])
+        return
+    content = bytes(range(256)) * 20
+    body = content[:told_size] + bytes(-told_size % 512)
+    files, _ = fed([head, body, tar({".backup": b"list"})])
+    assert files == {told.name: content[:told_size]}

@@ -7,6 +7,7 @@ and 26.9 write plain entries only: a header of 512 bytes, the content, zeros up 
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Callable
 from typing import Protocol
@@ -22,6 +23,16 @@ from coldhouse.model import Buffer, Extent
 MAX_PART = 64 << 20
 _BLOCK = tarfile.BLOCKSIZE
 _ZEROS = bytes(_BLOCK)
+#: The header of a plain file as ClickHouse writes nearly all: a short name, less than 8 GiB, nothing that is unusual.
+_OCTAL = rb"[0-7]{6}[0-7 ][ \0]"
+_PLAIN_HEADER = re.compile(
+    rb"([ -~]{1,100})\0*+(?:%b){3}([0-7]{11})[ \0][0-7]{11}[ \0]([0-7]{6})\0 0\0{100}"
+    rb"ustar\x0000.{64}(?:%b|\0{8}){2}\0{167}" % (_OCTAL, _OCTAL),
+    re.DOTALL,
+)
+#: Its checksum, which counts as spaces in the sum of all bytes.
+_SUM = slice(148, 156)
+_SPACES = sum(b" " * 8)
 
 #: Is told of every file but the document: its name, where it lies, its content if that is small.
 Record = Callable[[str, Received, bytes | None], None]
@@ -201,17 +212,12 @@ class _Reader:
         return view[missing:]
 
     def _begin(self, header: bytes) -> None:
-        try:
-            found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as error:
-            raise UnknownArchive(f"a header is none ({error})") from None
-        if found.type != tarfile.REGTYPE or found.size < 0 or not found.name:
-            raise UnknownArchive("it holds other things than plain files")
-        self._name, self._left, self._padding = found.name, found.size, -found.size % _BLOCK
-        if found.size > SMALL_BODY:
-            self._large = self._entries.begin(found.name, found.size)
-        elif not found.size:
-            self._entries.whole(found.name, b"")
+        name, size = _plain_entry(header) or _entry(header)
+        self._name, self._left, self._padding = name, size, -size % _BLOCK
+        if size > SMALL_BODY:
+            self._large = self._entries.begin(name, size)
+        elif not size:
+            self._entries.whole(name, b"")
 
     def _content(self, view: memoryview) -> memoryview:
         taken = view[: self._left]
@@ -232,3 +238,25 @@ class _Reader:
         body = bytes(self._small)
         self._small.clear()
         self._entries.whole(self._name, body)
+
+
+def _plain_entry(header: bytes) -> tuple[str, int] | None:
+    """What :func:`_entry` says, in a fifth of the time, of the headers that are usual; None of others."""
+    found = _PLAIN_HEADER.fullmatch(header)
+    if found is None:
+        return None
+    name, size, checksum = found.groups()
+    if int(checksum, 8) != sum(header) - sum(header[_SUM]) + _SPACES:
+        return None
+    return name.decode(), int(size, 8)
+
+
+def _entry(header: bytes) -> tuple[str, int]:
+    """The name and the size of the file that comes next. Raises UnknownArchive."""
+    try:
+        found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise UnknownArchive(f"a header is none ({error})") from None
+    if found.type != tarfile.REGTYPE or found.size < 0 or not found.name:
+        raise UnknownArchive("it holds other things than plain files")
+    return found.name, found.size
