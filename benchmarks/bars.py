@@ -13,6 +13,8 @@ COLDHOUSE = "coldhouse"
 LIBRARY = "coldhouse library"
 #: Who opens the repository, reads the newest snapshot and ends.
 START = "coldhouse show"
+#: Who finds out what there is to back up, and ends: what comes before the first statement of a backup.
+LOOK = "coldhouse dry run"
 #: ClickHouse's own part of it, with a store that does nothing.
 NOWHERE = "to nowhere"
 #: The same with a store that encrypts and stores, and does nothing else.
@@ -61,6 +63,8 @@ class Bar:
         return f"at most {self.limit:.0f} MB"
 
 
+_STARTING = "starting and opening the repository"
+_LOOKING = "starting and finding out what there is to back up"
 _OTHERS = "what is not Coldhouse's own"
 _SEALING = f"{_OTHERS}, with a gateway that only encrypts and stores,"
 _NOTHING = "ClickHouse with a store that does nothing"
@@ -68,17 +72,19 @@ _NOTHING = "ClickHouse with a store that does nothing"
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What nobody can do without, in seconds: ``start`` of the command, and then ``least``; ``kind`` says what that is.
+    """What nobody can do without, in seconds: ``start`` of the command, and then ``least``.
 
-    It is the longest of what was measured of these: what the others used of the processors, spread over all cores, with
-    what a gateway needs of them that only encrypts and stores (or Coldhouse after its start, if it needed less); and
-    what ClickHouse takes with a store that does nothing. Which tables there are it can say during the start.
-    How long that gateway took by the clock is no limit: it waits.
+    ``kind`` says what the latter is, ``begin`` the former. It is the longest of what was measured of these: what the
+    others used of the processors, spread over all cores, with what a gateway needs of them that only encrypts and
+    stores (or Coldhouse after its start, if it needed less); and what ClickHouse takes with a store that does nothing,
+    where many tables are concerned after it was asked which there are. How long that gateway took by the clock is no
+    limit: it waits.
     """
 
     start: float
     least: float
     kind: str = _OTHERS
+    begin: str = _STARTING
 
     @property
     def seconds(self) -> float:
@@ -198,5 +204,8 @@ def _floor(bar: Bar, by_name: Mapping[tuple[str, str], Series], cores: int) -> F
         own = ours.cpu_of(COLDHOUSE) - (start.cpu_of(COLDHOUSE) if start else 0.0)
         floors.append(Floor(begin, (used + min(own, sealed.cpu_of(SEALED))) / cores, _SEALING))
     if (nowhere := by_name.get((bar.work, NOWHERE))) is not None:
-        floors.append(Floor(begin, nowhere.spread("seconds").middle, _NOTHING))
+        least, look = nowhere.spread("seconds").middle, by_name.get((bar.work, LOOK))
+        floors.append(
+            Floor(look.spread("seconds").middle, least, _NOTHING, _LOOKING) if look else Floor(begin, least, _NOTHING)
+        )
     return max(floors, key=lambda floor: floor.seconds)

@@ -46,9 +46,15 @@ class Coldhouse:
     def backup(self, place: str, *options: str) -> Run:
         """Back up the shape, encrypted and proven, as always; the objects that it wrote are counted."""
         before = self._stage.written(place)
-        arguments = ("backup", "--repo", place, "--source", self._stage.engine.url)
-        run = self._measured(*arguments, "--table", f"{self._stage.shape}.*", *options)
+        run = self._measured(*self._backup(place), *options)
         return _with(run, self._stage.written(place).since(before))
+
+    def preview(self, place: str) -> Run:
+        """Find out what such a backup would do."""
+        return self._measured(*self._backup(place), "--dry-run")
+
+    def _backup(self, place: str) -> tuple[str, ...]:
+        return ("backup", "--repo", place, "--source", self._stage.engine.url, "--table", f"{self._stage.shape}.*")
 
     def resident(self, place: str) -> Callable[[], Run]:
         """The library in a process that has opened the repository and stays; each call is one measured backup."""

@@ -69,7 +69,7 @@ def _why(verdict: Verdict) -> str:
     best = f"; {verdict.peer / floor.seconds:.2f} at most, as "
     if not floor.start:
         return f"{best}{floor.kind} takes {floor.least:.2f} s"
-    start = f"starting and opening the repository takes {floor.start:.2f} s"
+    start = f"{floor.begin} takes {floor.start:.2f} s"
     reached = ""
     if verdict.reached is not None:
         reached = f"; {verdict.peer / verdict.reached:.2f} was reached by a gateway that only encrypts and stores"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bars import LIBRARY, NOWHERE, SEALED, START
+from benchmarks.bars import LIBRARY, LOOK, NOWHERE, SEALED, START
 from benchmarks.contenders import RESTIC_MODES, Coldhouse, Least, Native, Restic, copy, has_restic, interpreter
 from benchmarks.figures import Run
 from benchmarks.many_snapshots import make_in_child
@@ -46,8 +46,13 @@ def _backups(stage: Stage) -> Turns:
 
 
 def _tables_folder(stage: Stage) -> Turns:
-    nowhere = Least(stage, NOWHERE)
-    return {**_backups(stage), NOWHERE: lambda _: nowhere.backup()[1]}
+    nowhere, coldhouse = Least(stage, NOWHERE), Coldhouse(stage)
+    empty = coldhouse.new_repository()
+    return {
+        **_backups(stage),
+        LOOK: lambda _: coldhouse.preview(empty),
+        NOWHERE: lambda _: nowhere.backup()[1],
+    }
 
 
 def _wide_folder(stage: Stage) -> Turns:

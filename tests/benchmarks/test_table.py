@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bars import BARS, NOWHERE, SEALED, START, Bar, Floor, Kind, judge
+from benchmarks.bars import BARS, LOOK, NOWHERE, SEALED, START, Bar, Floor, Kind, judge
 from benchmarks.figures import ProcessUse, Run, Series
 from benchmarks.machine import Machine
 from benchmarks.report import BEGIN, END, Report, write_docs
@@ -115,6 +115,14 @@ def test_the_start_and_what_clickhouse_takes_with_a_store_that_does_nothing_are_
     assert verdict.floor is not None
     assert verdict.floor.seconds == pytest.approx(0.2 + 1.1)
     assert "a store that does nothing" in verdict.floor.kind
+    [verdict] = judge([FASTER], [*measured, series(LOOK, 0.5)], cores=2)
+    assert verdict.floor is not None
+    assert verdict.floor.seconds == pytest.approx(0.5 + 1.1), "what there is comes before what is sent"
+    [row] = verdict_rows([verdict])
+    assert row[-1] == (
+        "NO; 1.25 at most, as starting and finding out what there is to back up takes 0.50 s "
+        "and ClickHouse with a store that does nothing 1.10 s"
+    )
 
 
 def test_the_runs_show_every_process_and_the_spread() -> None:
