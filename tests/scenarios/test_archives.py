@@ -10,6 +10,7 @@ import pytest
 
 from coldhouse.clickhouse import inspect
 from coldhouse.events import Event, Warned
+from coldhouse.gateway import archive
 from coldhouse.gateway.archive import ArchiveSink
 from coldhouse.operations import backup_plan, show
 from tests.scenarios.conftest import play
@@ -133,6 +134,7 @@ def test_an_archive_that_cannot_be_read_is_asked_for_file_by_file(
     def frombuf(*_: object) -> tarfile.TarInfo:
         raise tarfile.HeaderError("of another kind")
 
+    monkeypatch.setattr(archive, "_plain_entry", lambda _: None)
     monkeypatch.setattr(tarfile.TarInfo, "frombuf", frombuf)
     fill(world, 80)
     told: list[Event] = []

@@ -100,6 +100,8 @@ def hit(play: Play, operation: Operation, kind: Kind, how: How, skip: int = 0) -
     try:
         operation.act(play, stage)
     except ColdhouseError:
+        if not stage.hit.met:
+            raise  # of something else
         failed = True
     stage.hit.heal()
     play.check_committed(stage, operation)
