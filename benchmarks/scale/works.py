@@ -13,9 +13,9 @@ from coldhouse import repository as repositories
 from coldhouse.clickhouse import DatabaseState, Selection
 from coldhouse.model import Snapshot, SourceInfo, TableName
 from coldhouse.operations import pin, prune, show, snapshots
-from coldhouse.operations.backup_plan import batches, plan_table
+from coldhouse.operations.backup_plan import Compare, batches, plan_tables
 from coldhouse.operations.history import History
-from coldhouse.operations.recording import Recorder, account
+from coldhouse.operations.recording import Recorder, account, pages_to_read
 from coldhouse.operations.renaming import Renaming
 from coldhouse.operations.restore_plan import Share, choose, plan_restore
 from coldhouse.repository import KdfCost, Repository, new_snapshot_id
@@ -135,15 +135,14 @@ WORKS: dict[str, Callable[[Place], Measured]] = {
 def back_up(repository: Repository, database: Invented) -> Snapshot:
     """A backup without its ClickHouse: compare, let what changed be delivered, record, commit."""
     history = History.of(repository, SOURCE.identity, ((), ()), full=False)
-    plans = [
-        plan_table(table, database.states(table.name), history.table(table), (), history.pages)
-        for table in database.tables
-    ]
+    tables = (Compare(table, database.states(table.name), history.table(table)) for table in database.tables)
+    plans = list(plan_tables(tables, history.pages))
     moment = datetime.now(UTC)
     id = new_snapshot_id(moment)
     state = DatabaseState(DATABASE, "Atomic", "00000000-0000-4000-8000-00000000ffff", "CREATE DATABASE shop")
     with repository.draft(history.shared) as draft:
-        recorder = Recorder(repository, draft, InventedDelivery(repository, database, batches(plans), history), id)
+        pages = ((ref, repository.page(ref)) for ref in pages_to_read(plans))
+        recorder = Recorder(pages, draft, InventedDelivery(repository, database, batches(plans), history), id)
         entries = [recorder.database(state, history.database(DATABASE)), *map(recorder.table, plans)]
         return draft.commit(
             Snapshot(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -24,8 +25,8 @@ from coldhouse.clickhouse.mutations import Pending
 from coldhouse.errors import BackupFailed, StatementFailed, StorageFull, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import GatewaySettings
-from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKind, TableName
-from coldhouse.operations.backup_plan import TablePlan, batches, plan_table
+from coldhouse.model import Accounting, PageRef, PartState, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.operations.backup_plan import Compare, TablePlan, batches, plan_tables
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
 from coldhouse.operations.delivery import GONE, Delivery, Ends
 from coldhouse.operations.disks import same_disk
@@ -34,10 +35,10 @@ from coldhouse.operations.first_look import FirstLook, Look
 from coldhouse.operations.history import History
 from coldhouse.operations.own_state import recalling
 from coldhouse.operations.reaching import LateGateway
-from coldhouse.operations.recording import Recorder, account, is_same_database
+from coldhouse.operations.recording import Recorder, account, is_same_database, pages_to_read
 from coldhouse.operations.transfer import RenameBegan
 from coldhouse.records import replace
-from coldhouse.repository import Intent, PackSettings, Repository, new_snapshot_id, snapshot_name
+from coldhouse.repository import Intent, PackSettings, Page, Repository, new_snapshot_id, snapshot_name
 from coldhouse.storage.counted import Requests, requests_of
 from coldhouse.version import SOFTWARE
 
@@ -283,20 +284,21 @@ class _Backup:
     def _plan(self, inventory: Inventory, history: History, pending: Pending) -> list[TablePlan]:
         """Compare every table with what earlier snapshots hold; parts are read in one pass over system.parts."""
         self._listener(Phase("comparing with the earlier snapshot"))
+        with self._repository.reading_ahead() as ahead:
+            return list(plan_tables(self._compared(inventory, history, pending), history.pages, ahead.each))
+
+    def _compared(self, inventory: Inventory, history: History, pending: Pending) -> Iterator[Compare]:
         with_parts = [table for table in inventory.tables if table.kind is TableKind.PARTS]
         listed = groupby(inspect.part_states(self._source, with_parts), key=lambda pair: pair[0])
         ahead = next(listed, None)
-        plans: list[TablePlan] = []
         for table in inventory.tables:
             states: Iterator[PartState] = iter(())
             mine = ahead is not None and ahead[0] == table.name
             if ahead is not None and mine:
                 states = (state for _, state in ahead[1])
-            known = history.table(table)
-            plans.append(plan_table(table, states, known, pending.get(table.name, ()), history.pages))
+            yield Compare(table, states, history.table(table), pending.get(table.name, ()))
             if mine:
                 ahead = next(listed, None)
-        return plans
 
     def _check_room(self, plans: Sequence[TablePlan]) -> None:
         """Stop before the work, not after hours of it, where the repository clearly has no room."""
@@ -319,6 +321,8 @@ class _Backup:
             LateGateway(self._options.gateway) as gateway,
             self._repository.pack_writer(settings) as writer,
             self._repository.draft(history.shared, intent) as draft,
+            self._repository.reading_ahead() as ahead,
+            closing(ahead.each(self._kept_page, pages_to_read(plans))) as pages,
         ):
             recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
             checkpoints = CheckpointWriter(
@@ -331,7 +335,7 @@ class _Backup:
                 {table.name: table for table in inventory.tables},
                 self._listener,
             )
-            recorder = Recorder(self._repository, draft, delivery, self._id)
+            recorder = Recorder(pages, draft, delivery, self._id)
             for item in _in_order(inventory, plans):
                 entries.append(
                     recorder.database(item, history.database(item.name))
@@ -346,6 +350,9 @@ class _Backup:
             checkpoints.forget()
             forget_recalled(self._repository, recalled)
             return snapshot
+
+    def _kept_page(self, ref: PageRef) -> tuple[PageRef, Page]:
+        return ref, self._repository.page(ref)
 
     def _root(
         self, inventory: Inventory, accounting: Accounting, entries: Sequence[TableEntry], history: History

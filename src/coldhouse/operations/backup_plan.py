@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from itertools import groupby
+from itertools import chain, groupby
 
 from msgspec import Struct
 
 from coldhouse.clickhouse import TableState
 from coldhouse.errors import Corruption
 from coldhouse.model import Mutation, PageRef, PartState, TableEntry, TableKind, TableName
+from coldhouse.records import replace
 from coldhouse.repository import Page, digest_of_states
 
 #: How many files a part is taken to have where the source does not say.
@@ -126,36 +127,101 @@ class Batch(Struct, frozen=True):
         return self.files >= FILES_OF_AN_ARCHIVE and self.bytes <= self.files * BYTES_OF_AN_ARCHIVED_FILE
 
 
-def plan_table(
-    table: TableState,
-    states: Iterable[PartState],
-    known: TableEntry | None,
-    mutations: tuple[Mutation, ...],
-    earlier: Earlier,
-) -> TablePlan:
-    """Compare a table with what is known of it and say what to keep and what to send.
+class Compare(Struct, frozen=True):
+    """A table to be compared with what is ``known`` of it; ``states`` are its active parts by (partition, name)."""
 
-    ``states`` are its active parts ordered by (partition, name); of ``earlier`` only those pages are read whose digest
-    no longer matches, and all if something is broken.
+    table: TableState
+    states: Iterable[PartState]
+    known: TableEntry | None
+    mutations: tuple[Mutation, ...] = ()
+
+
+class _Range(Struct, frozen=True):
+    """Pages of an earlier snapshot, and the parts that are now where those were; ``begun`` is the plan without them."""
+
+    begun: TablePlan
+    run: Sequence[PageRef] = ()
+    now: Sequence[PartState] = ()
+
+
+class _Compared(Struct, frozen=True):
+    """What a range adds to a plan."""
+
+    begun: TablePlan
+    kept: tuple[KeptPage, ...] = ()
+    send: tuple[PartitionLoad, ...] = ()
+
+
+class _Step(Struct, frozen=True):
+    """What was compared by digests alone, and the range after it, whose pages have to be read; None at the end."""
+
+    compared: Sequence[_Compared]
+    range: _Range | None
+
+
+def plan_tables(
+    tables: Iterable[Compare],
+    earlier: Earlier,
+    each: Callable[[Callable[[_Step], list[_Compared]], Iterable[_Step]], Iterator[list[_Compared]]] = map,
+) -> Iterator[TablePlan]:
+    """Compare tables with what is known of them and say what to keep and what to send, in their order.
+
+    Of ``earlier`` only those pages are read whose digest no longer matches, and all if something is broken. ``each`` is
+    ``map``, or one that reads ahead; the states of the tables are asked for in the caller's thread.
     """
+    ranges = (found for one in tables for found in _ranges(one))
+    compared = chain.from_iterable(each(lambda step: _ended(step, earlier), _steps(ranges, earlier)))
+    for _, group in groupby(compared, key=lambda found: found.begun.table.name):
+        found = list(group)
+        begun = found[0].begun
+        kept = tuple(page for one in found for page in one.kept)
+        send = tuple(load for one in found for load in one.send)
+        yield begun if begun.whole else replace(begun, kept=kept, send=send, whole=bool(send) and not kept)
+
+
+def _ranges(one: Compare) -> Iterator[_Range]:
+    """What of a table is to be compared; first a range without anything, which stands for the table."""
+    table, known = one.table, one.known
     redefined = known is None or known.inspected != table.inspected or known.name != table.name
     if redefined or (known is not None and known.damaged) or table.kind is TableKind.FILES:
-        loads = tuple(_load(part_id, list(group)) for part_id, group in _by_partition(states))
-        return TablePlan(table, known, mutations, send=loads, whole=True)
-    if table.kind is TableKind.DEFINITION or known is None:
-        return TablePlan(table, known, mutations)
-    kept: list[KeptPage] = []
-    send: list[PartitionLoad] = []
-    for run, now in _along_pages(known.pages, states):
-        if run and _untouched(run, now) and all(map(earlier.whole, run)):
-            kept += [KeptPage(page) for page in run]
-            continue
-        same, changed = _compare(_partitions_of(earlier.pages(run), earlier.broken), now)
-        if same:
-            kept += [KeptPage(page, frozenset(same)) for page in run]
-        send += [_load(part_id, parts) for part_id, parts in changed]
-    whole = bool(send) and not kept
-    return TablePlan(table, known, mutations, tuple(kept), tuple(send), whole)
+        loads = tuple(_load(part_id, list(group)) for part_id, group in _by_partition(one.states))
+        yield _Range(TablePlan(table, known, one.mutations, send=loads, whole=True))
+        return
+    begun = TablePlan(table, known, one.mutations)
+    yield _Range(begun)
+    if table.kind is not TableKind.DEFINITION and known is not None:
+        for run, now in _along_pages(known.pages, one.states):
+            yield _Range(begun, run, now)
+
+
+def _steps(ranges: Iterable[_Range], earlier: Earlier) -> Iterator[_Step]:
+    compared: list[_Compared] = []
+    for one in ranges:
+        if not one.run:
+            compared.append(_Compared(one.begun, send=_loads(_compare({}, one.now)[1])))
+        elif not earlier.broken and _untouched(one.run, one.now):
+            compared.append(_Compared(one.begun, tuple(map(KeptPage, one.run))))
+        else:
+            yield _Step(compared, one)
+            compared = []
+    yield _Step(compared, None)
+
+
+def _ended(step: _Step, earlier: Earlier) -> list[_Compared]:
+    return [*step.compared, *([] if step.range is None else [_read(step.range, earlier)])]
+
+
+def _read(one: _Range, earlier: Earlier) -> _Compared:
+    """Compare a range with its pages."""
+    if earlier.broken and _untouched(one.run, one.now) and all(map(earlier.whole, one.run)):
+        return _Compared(one.begun, tuple(map(KeptPage, one.run)))
+    same, changed = _compare(_partitions_of(earlier.pages(one.run), earlier.broken), one.now)
+    kept = tuple(KeptPage(page, frozenset(same)) for page in one.run) if same else ()
+    return _Compared(one.begun, kept, _loads(changed))
+
+
+def _loads(changed: Sequence[tuple[str, list[PartState]]]) -> tuple[PartitionLoad, ...]:
+    return tuple(_load(part_id, parts) for part_id, parts in changed)
 
 
 def _untouched(run: Sequence[PageRef], now: Sequence[PartState]) -> bool:

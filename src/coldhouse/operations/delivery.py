@@ -28,14 +28,14 @@ from coldhouse.events import Listener, Phase, Progress, Warned
 from coldhouse.gateway.settings import ARCHIVE
 from coldhouse.model import FileEntry, PackRef, TableKind, TableName
 from coldhouse.operations import transfer
-from coldhouse.operations.backup_plan import FILES_PER_STATEMENT, Batch, BatchItem
+from coldhouse.operations.backup_plan import FILES_PER_STATEMENT, Batch, BatchItem, KeptPage
 from coldhouse.operations.checkpoint import CheckpointWriter, Recalled
 from coldhouse.operations.history import History
 from coldhouse.operations.known_files import KnownFiles, KnownPage
 from coldhouse.operations.reaching import LateGateway, place_of, reach_gateway
 from coldhouse.operations.transfer import ReceivedTable
 from coldhouse.operations.watching import run_to_end
-from coldhouse.repository import PackWriter, Repository
+from coldhouse.repository import PackWriter, Page, Repository
 
 if TYPE_CHECKING:
     from coldhouse.gateway import Address, IngestSession
@@ -222,14 +222,21 @@ class Delivery:
 
     def _known_pages(self, batch: Batch) -> Iterator[KnownPage]:
         """What earlier snapshots hold of the tables (and partitions) of a statement."""
+        with self._repository.reading_ahead() as ahead:
+            for kept, page in ahead.each(self._read, self._places_of(batch)):
+                if page is not None:
+                    yield KnownPage(page, kept.partitions)
+
+    def _read(self, kept: KeptPage) -> tuple[KeptPage, Page | None]:
+        return kept, self._history.pages.page(kept.page)
+
+    def _places_of(self, batch: Batch) -> Iterator[KeptPage]:
         for item in batch.items:
             entry = self._history.table(self._states[item.table])
             wanted = None if item.partitions is None else frozenset(item.partitions)
             for ref in entry.pages if entry else ():
                 if wanted is None or any(ref.first <= each <= ref.last for each in wanted):
-                    page = self._history.pages.page(ref)
-                    if page is not None:
-                        yield KnownPage(page, wanted)
+                    yield KeptPage(ref, wanted)
 
     def _known_definitions(self, batch: Batch) -> Iterator[str]:
         for item in batch.items:

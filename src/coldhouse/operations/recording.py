@@ -14,7 +14,7 @@ from coldhouse.operations.backup_plan import KeptPage, TablePlan
 from coldhouse.operations.delivery import Delivery
 from coldhouse.operations.transfer import ReceivedTable
 from coldhouse.records import replace
-from coldhouse.repository import PagePart, Repository, SnapshotDraft
+from coldhouse.repository import Page, PagePart, SnapshotDraft
 
 Piece = PagePart | PageRef
 
@@ -22,8 +22,11 @@ Piece = PagePart | PageRef
 class Recorder:
     """Writes the entries of one snapshot, in the order of their names."""
 
-    def __init__(self, repository: Repository, draft: SnapshotDraft, delivery: Delivery, snapshot_id: str) -> None:
-        self._repository = repository
+    def __init__(
+        self, pages: Iterator[tuple[PageRef, Page]], draft: SnapshotDraft, delivery: Delivery, snapshot_id: str
+    ) -> None:
+        """``pages`` are those that :func:`pages_to_read` names of the tables that will come, in the order of these."""
+        self._pages = pages
         self._draft = draft
         self._delivery = delivery
         self._snapshot_id = snapshot_id
@@ -99,9 +102,17 @@ class Recorder:
             if each.partitions is None:
                 yield each.page
                 continue
-            page = self._repository.page(each.page)
+            ref, page = next(self._pages)
+            if ref != each.page:
+                raise ValueError(f"the page of {ref.first} was read where that of {each.page.first} is needed")
             self._delivery.learn_packs(page.packs)
             yield from page.kept(each.partitions)
+
+
+def pages_to_read(plans: Iterable[TablePlan]) -> Iterator[PageRef]:
+    """The pages of which something is kept, and not all: in the order in which a recorder asks for them."""
+    in_order = sorted(plans, key=lambda plan: plan.table.name)
+    return (each.page for plan in in_order for each in plan.kept if each.partitions is not None)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +24,7 @@ class Ahead:
         self._pool = pool
         self._most = most
 
-    def each(self, act: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def each(self, act: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
         """The results of an action on each item, in order. The first failure is raised where its result would be."""
         if self._pool is None:
             yield from map(act, items)

@@ -16,7 +16,7 @@ from coldhouse.errors import (
 )
 from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Part, Snapshot, TableEntry
 from coldhouse.repository import condemned, intents, keys, names, notes, revisions
-from coldhouse.repository.ahead import reading_ahead
+from coldhouse.repository.ahead import Ahead, reading_ahead
 from coldhouse.repository.catalog import read_entries
 from coldhouse.repository.condemned import Condemned
 from coldhouse.repository.credentials import Credential
@@ -130,7 +130,7 @@ class Repository:
 
         In place of one that cannot be read stands what is wrong with it. Raises WriteOnlyKey, StorageError.
         """
-        with reading_ahead(self.storage.readers) as ahead:
+        with self.reading_ahead() as ahead:
             for id, found in ahead.each(self._tried, ids):
                 if found is not None:
                     yield id, found
@@ -189,6 +189,10 @@ class Repository:
     def page(self, ref: PageRef) -> Page:
         """One manifest page. Raises Corruption."""
         return read_page(self.storage, self._ring, ref, self._own)
+
+    def reading_ahead(self) -> AbstractContextManager[Ahead]:
+        """Threads that read what is asked for next, as many as the store can make use of."""
+        return reading_ahead(self.storage.readers)
 
     def parts(self, entry: TableEntry, partitions: Collection[str] | None = None) -> Iterator[Part]:
         """The parts of a table (of some partitions) by (partition, name); only pages that can hold them are read."""
