@@ -13,7 +13,7 @@ the traffic: ``verify --level data`` at the target does that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from coldhouse.errors import ObjectExists, ObjectMissing, StorageError
 from coldhouse.events import Listener, Phase, Progress
-from coldhouse.model import Buffer, ManifestRef, PackRef, Snapshot
+from coldhouse.model import Buffer, ManifestRef, PackRef, PageRef, Snapshot
 from coldhouse.repository import Intent, Repository, manifest_name, pack_name
 from coldhouse.repository.names import FENCE
 from coldhouse.repository.replica import sealed_manifest, sealed_pack, sealed_snapshot
@@ -63,13 +63,19 @@ class Needs:
 def needs_of(repository: Repository, snapshot: Snapshot) -> Needs:
     """Walk a snapshot's catalog and pages. Raises Corruption."""
     needs = Needs(manifests={ref.id: ref for ref in snapshot.catalog})
-    for entry in repository.entries(snapshot):
-        for page in entry.pages:
-            if not page.inline:
-                if page.ref.id in needs.manifests:
-                    continue
-                needs.manifests[page.ref.id] = page.ref
-            needs.packs.update(repository.page(page).packs)
+
+    def pages() -> Iterator[PageRef]:
+        for entry in repository.entries(snapshot):
+            for page in entry.pages:
+                if page.inline:
+                    yield page
+                elif page.ref.id not in needs.manifests:
+                    needs.manifests[page.ref.id] = page.ref
+                    yield page
+
+    with repository.reading_ahead() as ahead:
+        for page in ahead.each(repository.page, pages()):
+            needs.packs.update(page.packs)
     return needs
 
 

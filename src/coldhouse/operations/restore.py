@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
+from itertools import islice
 
 from coldhouse.clickhouse import (
     Selection,
@@ -49,7 +50,7 @@ from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
 from coldhouse.operations.survivors import Survivors
 from coldhouse.records import replace
-from coldhouse.repository import Page, Repository
+from coldhouse.repository import Ahead, Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
 
 __all__ = ["Prepared", "Rehearsal", "RestoreOptions", "RestoreReport", "TableOutcome", "run"]
@@ -170,8 +171,10 @@ class _Restore:
             resubmit=self._options.resubmit_mutations,
             skip_damaged=self._survivors is not None,
         )
-        moved = (step for step in plan.tables if step.action != "skip")
-        estimate = estimate_restore((TableReads(step, self._pages(step)) for step in moved), around)
+        moved = [step for step in plan.tables if step.action != "skip"]
+        with self._repository.reading_ahead() as ahead, closing(self._pages(ahead, moved)) as pages:
+            found = ((page for page in islice(pages, len(step.pages)) if page is not None) for step in moved)
+            estimate = estimate_restore(map(TableReads, moved, found), around)
         report = self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
         return replace(report, estimate=replace(estimate, bounds=Bounds(until_now, until_now) + estimate.bounds))
 
@@ -186,11 +189,12 @@ class _Restore:
             require_effect(entries, chosen, selection, self._renaming)
         return self._plan(chosen, wanted)
 
-    def _pages(self, step: TableStep) -> Iterator[Page]:
-        for ref in step.pages:
-            page = self._survivors.page(ref, step.entry.name) if self._survivors else self._repository.page(ref)
-            if page is not None:
-                yield page
+    def _pages(self, ahead: Ahead, steps: Iterable[TableStep]) -> Generator[Page | None, None, None]:
+        """All pages of some tables in their order; None for one that is lost, where that is to be survived."""
+        survivors = self._survivors
+        if survivors is None:
+            return ahead.each(self._repository.page, (ref for step in steps for ref in step.pages))
+        return (survivors.page(ref, step.entry.name) for step in steps for ref in step.pages)
 
     def _begin(self, plan: RestorePlan) -> None:
         """Note what is begun; a store that is full or read-only is no reason not to read from it.

@@ -11,6 +11,7 @@ with repository.draft(parent) as draft:           the tables of a new snapshot
     snapshot = draft.commit(root)                 proven complete, then visible
 """
 
+from coldhouse.repository.ahead import Ahead
 from coldhouse.repository.credentials import (
     Credential,
     Holder,
@@ -47,6 +48,7 @@ from coldhouse.repository.sweeps import SweptFrames, is_swept
 
 __all__ = [
     "IMPOSSIBLE",
+    "Ahead",
     "Credential",
     "DamagedFrames",
     "FileStream",
