@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from coldhouse import repository as repositories
+from coldhouse.operations import verify
 from coldhouse.operations.copy_objects import needs_of
 from coldhouse.repository import manifest_name
 from tests.scenarios.conftest import CHEAP, Clickhouse
@@ -80,3 +81,12 @@ def test_all_pages_for_the_needs_of_a_copy(far: Far) -> None:
     far.look(*TABLES, times=1)
     stored = {each.name: each.size for each in repository.storage.list("")}
     assert needs.sizes == {name: stored[name] for name in stored if name.startswith(("manifests/", "packs/"))}
+
+
+def test_all_pages_in_a_look_at_the_structure_once(far: Far) -> None:
+    """Those that the next snapshot shares were found sound."""
+    far.world.backup()
+    far.read.clear()
+    reports = verify.run(far.world.repository, verify.VerifyOptions())
+    assert [report.problems for report in reports] == [(), ()]
+    far.look(*TABLES, times=1)

@@ -6,7 +6,10 @@ Costs one listing of packs and manifests for all snapshots together, and each ma
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from coldhouse.errors import Corruption
 from coldhouse.model import PackRef, PageRef, Snapshot, TableEntry, TableKind, TableName
@@ -46,6 +49,14 @@ class _Tour:
     whole: bool = True
 
 
+class _Look(Struct, frozen=True):
+    """A page as it was read, or why it cannot be; None where there was no need, or it is not there."""
+
+    table: str
+    ref: PageRef
+    page: Page | Corruption | None
+
+
 class StructureCheck:
     """Checks snapshots against one listing; pages that snapshots share are read once.
 
@@ -72,9 +83,11 @@ class StructureCheck:
             findings.checked += Checked(objects=1)
             return None
         tour = _Tour(findings)
-        for entry in self._entries(snapshot, tour):
-            tour.sums.add(entry)
-            self._entry(entry, tour)
+        with self._repository.reading_ahead() as ahead:
+            pages = self._pages(snapshot, tour)
+            with closing(ahead.each(self._look, pages, waits=self._waits)) as looks:
+                for look in looks:
+                    tour.packs.update(self._page(look, tour))
         if tour.whole:
             self._compare(name, snapshot, tour)
         held = sum(self._stored_packs.get(pack, 0) for pack in tour.packs)
@@ -120,43 +133,66 @@ class StructureCheck:
                 last = entry.name
                 yield entry
 
-    def _entry(self, entry: TableEntry, tour: _Tour) -> None:
-        table = str(entry.name)
-        pages = entry.pages
-        agree = sum(page.files for page in pages) == entry.files and sum(page.bytes for page in pages) == entry.bytes
-        if agree and entry.kind is TableKind.PARTS:
-            agree = sum(page.parts for page in pages) == entry.parts and sum(page.rows for page in pages) == entry.rows
-        if not agree:
-            tour.findings.add(
-                Problem("inconsistent", "the pages of a table hold another amount than its entry", "", table)
+    def _pages(self, snapshot: Snapshot, tour: _Tour) -> Iterator[tuple[str, PageRef]]:
+        """Every page with the name of its table, whose entry was checked before."""
+        for entry in self._entries(snapshot, tour):
+            tour.sums.add(entry)
+            table, pages = str(entry.name), entry.pages
+            agree = (
+                sum(page.files for page in pages) == entry.files and sum(page.bytes for page in pages) == entry.bytes
             )
-        for ref in entry.pages:
-            tour.packs.update(self._page(ref, table, tour))
+            if agree and entry.kind is TableKind.PARTS:
+                parts, rows = sum(page.parts for page in pages), sum(page.rows for page in pages)
+                agree = (parts, rows) == (entry.parts, entry.rows)
+            if not agree:
+                message = "the pages of a table hold another amount than its entry"
+                tour.findings.add(Problem("inconsistent", message, "", table))
+            for ref in pages:
+                yield table, ref
 
-    def _page(self, ref: PageRef, table: str, tour: _Tour) -> tuple[bytes, ...]:
+    def _look(self, wanted: tuple[str, PageRef]) -> _Look:
+        """Read a page if need be; not always in the caller's thread."""
+        table, ref = wanted
+        if not self._is_to_be_read(wanted):
+            return _Look(table, ref, None)
+        try:
+            return _Look(table, ref, self._repository.page(ref))
+        except Corruption as error:
+            return _Look(table, ref, error)
+
+    def _is_to_be_read(self, wanted: tuple[str, PageRef]) -> bool:
+        """Whether a page is there and was not found sound before."""
+        _, ref = wanted
+        there = ref.inline or self._stored_manifests.get(ref.ref.id) == ref.ref.size
+        return there and _key(ref) not in self._sound
+
+    def _waits(self, wanted: tuple[str, PageRef]) -> bool:
+        return not wanted[1].inline and self._is_to_be_read(wanted)
+
+    def _page(self, look: _Look, tour: _Tour) -> tuple[bytes, ...]:
         """Check a page unless that was done; the packs that it needs."""
-        key = ref.content if ref.inline else ref.ref.id
+        ref, key = look.ref, _key(look.ref)
         if not ref.inline and key not in tour.pages:
             tour.pages.add(key)
             tour.findings.checked += Checked(objects=1, bytes=ref.ref.size)
         if key in self._sound:
             return self._sound[key]
         name = "" if ref.inline else manifest_name(ref.ref.id)
-        if name and not self._is_there(name, self._stored_manifests.get(ref.ref.id), ref.ref.size, tour, table):
+        page = look.page
+        if page is None:
+            self._is_there(name, self._stored_manifests.get(ref.ref.id), ref.ref.size, tour, look.table)
             return ()
-        try:
-            page = self._repository.page(ref)
-        except Corruption as error:
+        if isinstance(page, Corruption):
             self.broken = self.broken.found(damaged=[ref.ref.id])
-            tour.findings.corrupt(error, table=table)
+            tour.findings.corrupt(page, table=look.table)
             return ()
         if not ref.inline:
             self.read.add(ref.ref.id)
         packs = tuple(self._known(pack) for pack in page.packs.values())
         if not _agrees(page, ref):
             message = "a page holds other parts than its catalog says"
-            tour.findings.add(Problem("inconsistent", message, name, table))
-        elif self._has_packs(page, table, tour):
+            tour.findings.add(Problem("inconsistent", message, name, look.table))
+        elif self._has_packs(page, look.table, tour):
             self._sound[key] = packs
         return packs
 
@@ -209,3 +245,7 @@ def _agrees(page: Page, ref: PageRef) -> bool:
         and (states[0].partition, states[-1].partition) == (ref.first, ref.last)
         and digest_of_states(states) == ref.digest
     )
+
+
+def _key(ref: PageRef) -> bytes:
+    return ref.content if ref.inline else ref.ref.id

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -24,15 +25,20 @@ class Ahead:
         self._pool = pool
         self._most = most
 
-    def each(self, act: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
-        """The results of an action on each item, in order. The first failure is raised where its result would be."""
+    def each(
+        self, act: Callable[[T], R], items: Iterable[T], *, waits: Callable[[T], bool] = lambda _: True
+    ) -> Generator[R, None, None]:
+        """The results of an action on each item, in order. The first failure is raised where its result would be.
+
+        What ``waits`` for nothing is done when its turn comes: to hand it to a thread would take longer.
+        """
         if self._pool is None:
             yield from map(act, items)
             return
-        under_way: deque[Future[R]] = deque()
+        under_way: deque[Future[R] | _Here[R]] = deque()
         try:
             for item in items:
-                under_way.append(self._pool.submit(act, item))
+                under_way.append(self._pool.submit(act, item) if waits(item) else _Here(partial(act, item)))
                 if len(under_way) > self._most:
                     yield under_way.popleft().result()
             while under_way:
@@ -40,6 +46,16 @@ class Ahead:
         finally:
             for future in under_way:
                 future.cancel()
+
+
+class _Here(Generic[R]):
+    """What is done by whoever asks for its result."""
+
+    def __init__(self, act: Callable[[], R]) -> None:
+        self.result = act
+
+    def cancel(self) -> None:
+        """It has not begun."""
 
 
 @contextmanager
