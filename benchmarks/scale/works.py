@@ -136,7 +136,8 @@ def back_up(repository: Repository, database: Invented) -> Snapshot:
     """A backup without its ClickHouse: compare, let what changed be delivered, record, commit."""
     history = History.of(repository, SOURCE.identity, ((), ()), full=False)
     tables = (Compare(table, database.states(table.name), history.table(table)) for table in database.tables)
-    plans = list(plan_tables(tables, history.pages))
+    with repository.reading_ahead() as ahead:
+        plans = list(plan_tables(tables, history.pages, ahead))
     moment = datetime.now(UTC)
     id = new_snapshot_id(moment)
     state = DatabaseState(DATABASE, "Atomic", "00000000-0000-4000-8000-00000000ffff", "CREATE DATABASE shop")

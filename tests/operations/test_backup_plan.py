@@ -55,16 +55,16 @@ def test_a_plan_is_the_same_whether_pages_are_read_ahead_or_not(tmp_path: Path, 
     build(place)
     now = Invented(shape, change)
     repository, storage = place.open(change)
-    with repository, reading_ahead(3) as ahead:
+    with repository, reading_ahead(0) as none, reading_ahead(3) as ahead:
         history = History.of(repository, SOURCE.identity, ((), ()), full=False)
 
         def compared(database: Invented) -> list[Compare]:
             return [Compare(each, database.states(each.name), history.table(each)) for each in database.tables]
 
         before = storage.requests.get
-        plans = list(plan_tables(compared(now), history.pages))
+        plans = list(plan_tables(compared(now), history.pages, none))
         read = storage.requests.get - before
-        assert list(plan_tables(compared(now), history.pages, ahead.each)) == plans
+        assert list(plan_tables(compared(now), history.pages, ahead)) == plans
         assert storage.requests.get - before == 2 * read
     assert [plan.table for plan in plans] == list(now.tables)
     assert [bool(plan.send) for plan in plans] == [change != "nothing"] * 3

@@ -39,6 +39,22 @@ def test_what_came_before_a_failure_comes_before_it(threads: int, waits: bool) -
     assert found == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("each", "looked"), [(1, 5), (100, 401), (5000, 1001)])
+def test_what_has_to_be_waited_for_is_begun_however_much_else_is_between(each: int, looked: int) -> None:
+    """Two for each thread beside the first; no more than a thousand items are kept in mind for it."""
+    seen: list[int] = []
+
+    def waits(item: int) -> bool:
+        seen.append(item)
+        return item % each == 0
+
+    with reading_ahead(2) as ahead:
+        results = ahead.each(lambda item: item, range(10_000), waits=waits)
+        assert next(results) == 0
+        results.close()
+    assert len(seen) == looked
+
+
 def test_a_loop_that_is_left_waits_for_no_more_than_has_begun() -> None:
     done: list[int] = []
     with reading_ahead(1) as ahead:

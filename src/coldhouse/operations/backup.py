@@ -285,7 +285,7 @@ class _Backup:
         """Compare every table with what earlier snapshots hold; parts are read in one pass over system.parts."""
         self._listener(Phase("comparing with the earlier snapshot"))
         with self._repository.reading_ahead() as ahead:
-            return list(plan_tables(self._compared(inventory, history, pending), history.pages, ahead.each))
+            return list(plan_tables(self._compared(inventory, history, pending), history.pages, ahead))
 
     def _compared(self, inventory: Inventory, history: History, pending: Pending) -> Iterator[Compare]:
         with_parts = [table for table in inventory.tables if table.kind is TableKind.PARTS]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from itertools import chain, groupby
+from itertools import groupby
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from coldhouse.clickhouse import TableState
 from coldhouse.errors import Corruption
 from coldhouse.model import Mutation, PageRef, PartState, TableEntry, TableKind, TableName
 from coldhouse.records import replace
-from coldhouse.repository import Page, digest_of_states
+from coldhouse.repository import Ahead, Page, digest_of_states
 
 #: How many files a part is taken to have where the source does not say.
 USUAL_FILES = 10
@@ -152,25 +152,14 @@ class _Compared(Struct, frozen=True):
     send: tuple[PartitionLoad, ...] = ()
 
 
-class _Step(Struct, frozen=True):
-    """What was compared by digests alone, and the range after it, whose pages have to be read; None at the end."""
-
-    compared: Sequence[_Compared]
-    range: _Range | None
-
-
-def plan_tables(
-    tables: Iterable[Compare],
-    earlier: Earlier,
-    each: Callable[[Callable[[_Step], list[_Compared]], Iterable[_Step]], Iterator[list[_Compared]]] = map,
-) -> Iterator[TablePlan]:
+def plan_tables(tables: Iterable[Compare], earlier: Earlier, ahead: Ahead) -> Iterator[TablePlan]:
     """Compare tables with what is known of them and say what to keep and what to send, in their order.
 
-    Of ``earlier`` only those pages are read whose digest no longer matches, and all if something is broken. ``each`` is
-    ``map``, or one that reads ahead; the states of the tables are asked for in the caller's thread.
+    Of ``earlier`` only those pages are read whose digest no longer matches, and all if something is broken, as far
+    ``ahead`` as that goes; the states of the tables are asked for in the caller's thread.
     """
-    ranges = (found for one in tables for found in _ranges(one))
-    compared = chain.from_iterable(each(lambda step: _ended(step, earlier), _steps(ranges, earlier)))
+    ranges = (_by_digest(found, earlier) for one in tables for found in _ranges(one))
+    compared = ahead.each(lambda one: _by_pages(one, earlier), ranges, waits=lambda one: isinstance(one, _Range))
     for _, group in groupby(compared, key=lambda found: found.begun.table.name):
         found = list(group)
         begun = found[0].begun
@@ -194,25 +183,19 @@ def _ranges(one: Compare) -> Iterator[_Range]:
             yield _Range(begun, run, now)
 
 
-def _steps(ranges: Iterable[_Range], earlier: Earlier) -> Iterator[_Step]:
-    compared: list[_Compared] = []
-    for one in ranges:
-        if not one.run:
-            compared.append(_Compared(one.begun, send=_loads(_compare({}, one.now)[1])))
-        elif not earlier.broken and _untouched(one.run, one.now):
-            compared.append(_Compared(one.begun, tuple(map(KeptPage, one.run))))
-        else:
-            yield _Step(compared, one)
-            compared = []
-    yield _Step(compared, None)
+def _by_digest(one: _Range, earlier: Earlier) -> _Compared | _Range:
+    """Compare a range without reading anything; if that is not enough, it is returned."""
+    if not one.run:
+        return _Compared(one.begun, send=_loads(_compare({}, one.now)[1]))
+    if not earlier.broken and _untouched(one.run, one.now):
+        return _Compared(one.begun, tuple(map(KeptPage, one.run)))
+    return one
 
 
-def _ended(step: _Step, earlier: Earlier) -> list[_Compared]:
-    return [*step.compared, *([] if step.range is None else [_read(step.range, earlier)])]
-
-
-def _read(one: _Range, earlier: Earlier) -> _Compared:
-    """Compare a range with its pages."""
+def _by_pages(one: _Compared | _Range, earlier: Earlier) -> _Compared:
+    """Compare a range with its pages, unless that was not needed."""
+    if isinstance(one, _Compared):
+        return one
     if earlier.broken and _untouched(one.run, one.now) and all(map(earlier.whole, one.run)):
         return _Compared(one.begun, tuple(map(KeptPage, one.run)))
     same, changed = _compare(_partitions_of(earlier.pages(one.run), earlier.broken), one.now)

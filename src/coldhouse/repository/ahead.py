@@ -16,6 +16,8 @@ R = TypeVar("R")
 
 #: So many threads read where nothing else is said.
 THREADS = 8
+#: So many items are looked at ahead, also where few of them have to be waited for.
+_FAR = 1000
 
 
 class Ahead:
@@ -36,11 +38,16 @@ class Ahead:
             yield from map(act, items)
             return
         under_way: deque[Future[R] | _Here[R]] = deque()
+        begun = 0
         try:
             for item in items:
-                under_way.append(self._pool.submit(act, item) if waits(item) else _Here(partial(act, item)))
-                if len(under_way) > self._most:
-                    yield under_way.popleft().result()
+                reads = waits(item)
+                under_way.append(self._pool.submit(act, item) if reads else _Here(partial(act, item)))
+                begun += reads
+                while under_way and (isinstance(under_way[0], _Here) or begun > self._most or len(under_way) > _FAR):
+                    first = under_way.popleft()
+                    begun -= not isinstance(first, _Here)
+                    yield first.result()
             while under_way:
                 yield under_way.popleft().result()
         finally:
