@@ -322,7 +322,7 @@ class _Backup:
             self._repository.pack_writer(settings) as writer,
             self._repository.draft(history.shared, intent) as draft,
             self._repository.reading_ahead() as ahead,
-            closing(ahead.each(self._kept_page, pages_to_read(plans))) as pages,
+            closing(ahead.each(self._kept_page, pages_to_read(plans), waits=lambda page: not page.inline)) as pages,
         ):
             recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
             checkpoints = CheckpointWriter(

@@ -74,7 +74,7 @@ def needs_of(repository: Repository, snapshot: Snapshot) -> Needs:
                     yield page
 
     with repository.reading_ahead() as ahead:
-        for page in ahead.each(repository.page, pages()):
+        for page in ahead.each(repository.page, pages(), waits=lambda ref: not ref.inline):
             needs.packs.update(page.packs)
     return needs
 

@@ -223,7 +223,7 @@ class Delivery:
     def _known_pages(self, batch: Batch) -> Iterator[KnownPage]:
         """What earlier snapshots hold of the tables (and partitions) of a statement."""
         with self._repository.reading_ahead() as ahead:
-            for kept, page in ahead.each(self._read, self._places_of(batch)):
+            for kept, page in ahead.each(self._read, self._places_of(batch), waits=lambda kept: not kept.page.inline):
                 if page is not None:
                     yield KnownPage(page, kept.partitions)
 

@@ -193,7 +193,8 @@ class _Restore:
         """All pages of some tables in their order; None for one that is lost, where that is to be survived."""
         survivors = self._survivors
         if survivors is None:
-            return ahead.each(self._repository.page, (ref for step in steps for ref in step.pages))
+            refs = (ref for step in steps for ref in step.pages)
+            return ahead.each(self._repository.page, refs, waits=lambda ref: not ref.inline)
         return (survivors.page(ref, step.entry.name) for step in steps for ref in step.pages)
 
     def _begin(self, plan: RestorePlan) -> None:
