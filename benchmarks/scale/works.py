@@ -142,8 +142,8 @@ def back_up(repository: Repository, database: Invented) -> Snapshot:
     id = new_snapshot_id(moment)
     state = DatabaseState(DATABASE, "Atomic", "00000000-0000-4000-8000-00000000ffff", "CREATE DATABASE shop")
     with repository.draft(history.shared) as draft:
-        pages = ((ref, repository.page(ref)) for ref in pages_to_read(plans))
-        recorder = Recorder(pages, draft, InventedDelivery(repository, database, batches(plans), history), id)
+        delivery = InventedDelivery(repository, database, batches(plans), history)
+        recorder = Recorder(repository.pages(pages_to_read(plans)), draft, delivery, id)
         entries = [recorder.database(state, history.database(DATABASE)), *map(recorder.table, plans)]
         return draft.commit(
             Snapshot(

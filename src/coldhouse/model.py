@@ -114,6 +114,11 @@ class PageRef(Struct, frozen=True):
     content: Octets = b""
     inline: Octets = b""
 
+    @property
+    def key(self) -> Octets:
+        """16 bytes that stand for the page: its object's id, or the digest of one that is no object."""
+        return self.content if self.inline else self.ref.id
+
 
 class Mutation(Struct, frozen=True):
     """A mutation that was unfinished when the snapshot was taken: its id and its ALTER command."""

@@ -51,7 +51,6 @@ def test_what_has_to_be_waited_for_is_begun_however_much_else_is_between(each: i
     with reading_ahead(2) as ahead:
         results = ahead.each(lambda item: item, range(10_000), waits=waits)
         assert next(results) == 0
-        results.close()
     assert len(seen) == looked
 
 
@@ -60,5 +59,4 @@ def test_a_loop_that_is_left_waits_for_no_more_than_has_begun() -> None:
     with reading_ahead(1) as ahead:
         results = ahead.each(done.append, range(1000))
         next(results)
-        results.close()
     assert len(done) < 10

@@ -25,7 +25,7 @@ from coldhouse.clickhouse.mutations import Pending
 from coldhouse.errors import BackupFailed, StatementFailed, StorageFull, UsageError
 from coldhouse.events import Listener, Phase, Warned, silent
 from coldhouse.gateway import GatewaySettings
-from coldhouse.model import Accounting, PageRef, PartState, Snapshot, TableEntry, TableKind, TableName
+from coldhouse.model import Accounting, PartState, Snapshot, TableEntry, TableKind, TableName
 from coldhouse.operations.backup_plan import Compare, TablePlan, batches, plan_tables
 from coldhouse.operations.checkpoint import EVERY_BYTES, CheckpointWriter, Recalled, forget_recalled, recall
 from coldhouse.operations.delivery import GONE, Delivery, Ends
@@ -38,7 +38,7 @@ from coldhouse.operations.reaching import LateGateway
 from coldhouse.operations.recording import Recorder, account, is_same_database, pages_to_read
 from coldhouse.operations.transfer import RenameBegan
 from coldhouse.records import replace
-from coldhouse.repository import Intent, PackSettings, Page, Repository, new_snapshot_id, snapshot_name
+from coldhouse.repository import Intent, PackSettings, Repository, new_snapshot_id, snapshot_name
 from coldhouse.storage.counted import Requests, requests_of
 from coldhouse.version import SOFTWARE
 
@@ -321,8 +321,7 @@ class _Backup:
             LateGateway(self._options.gateway) as gateway,
             self._repository.pack_writer(settings) as writer,
             self._repository.draft(history.shared, intent) as draft,
-            self._repository.reading_ahead() as ahead,
-            closing(ahead.each(self._kept_page, pages_to_read(plans), waits=lambda page: not page.inline)) as pages,
+            closing(self._repository.pages(pages_to_read(plans))) as pages,
         ):
             recalled = Recalled() if self._options.full else recall(self._repository, self._source.identity)
             checkpoints = CheckpointWriter(
@@ -350,9 +349,6 @@ class _Backup:
             checkpoints.forget()
             forget_recalled(self._repository, recalled)
             return snapshot
-
-    def _kept_page(self, ref: PageRef) -> tuple[PageRef, Page]:
-        return ref, self._repository.page(ref)
 
     def _root(
         self, inventory: Inventory, accounting: Accounting, entries: Sequence[TableEntry], history: History

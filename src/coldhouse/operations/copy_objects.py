@@ -73,9 +73,8 @@ def needs_of(repository: Repository, snapshot: Snapshot) -> Needs:
                     needs.manifests[page.ref.id] = page.ref
                     yield page
 
-    with repository.reading_ahead() as ahead:
-        for page in ahead.each(repository.page, pages(), waits=lambda ref: not ref.inline):
-            needs.packs.update(page.packs)
+    for _, page in repository.pages(pages()):
+        needs.packs.update(page.packs)
     return needs
 
 

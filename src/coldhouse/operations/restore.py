@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import islice
 
@@ -50,7 +50,7 @@ from coldhouse.operations.restore_table import TableRestore, Workplace
 from coldhouse.operations.resubmitting import resubmit
 from coldhouse.operations.survivors import Survivors
 from coldhouse.records import replace
-from coldhouse.repository import Ahead, Page, Repository
+from coldhouse.repository import Page, Repository
 from coldhouse.storage.counted import Requests, requests_of
 
 __all__ = ["Prepared", "Rehearsal", "RestoreOptions", "RestoreReport", "TableOutcome", "run"]
@@ -172,9 +172,9 @@ class _Restore:
             skip_damaged=self._survivors is not None,
         )
         moved = [step for step in plan.tables if step.action != "skip"]
-        with self._repository.reading_ahead() as ahead, closing(self._pages(ahead, moved)) as pages:
-            found = ((page for page in islice(pages, len(step.pages)) if page is not None) for step in moved)
-            estimate = estimate_restore(map(TableReads, moved, found), around)
+        pages = self._pages(moved)
+        found = ((page for page in islice(pages, len(step.pages)) if page is not None) for step in moved)
+        estimate = estimate_restore(map(TableReads, moved, found), around)
         report = self._report(plan, tuple(step.outcome("planned") for step in plan.tables), ())
         return replace(report, estimate=replace(estimate, bounds=Bounds(until_now, until_now) + estimate.bounds))
 
@@ -189,12 +189,11 @@ class _Restore:
             require_effect(entries, chosen, selection, self._renaming)
         return self._plan(chosen, wanted)
 
-    def _pages(self, ahead: Ahead, steps: Iterable[TableStep]) -> Generator[Page | None, None, None]:
+    def _pages(self, steps: Iterable[TableStep]) -> Iterator[Page | None]:
         """All pages of some tables in their order; None for one that is lost, where that is to be survived."""
         survivors = self._survivors
         if survivors is None:
-            refs = (ref for step in steps for ref in step.pages)
-            return ahead.each(self._repository.page, refs, waits=lambda ref: not ref.inline)
+            return (page for _, page in self._repository.pages(ref for step in steps for ref in step.pages))
         return (survivors.page(ref, step.entry.name) for step in steps for ref in step.pages)
 
     def _begin(self, plan: RestorePlan) -> None:

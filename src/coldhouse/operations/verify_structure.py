@@ -6,7 +6,6 @@ Costs one listing of packs and manifests for all snapshots together, and each ma
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -85,9 +84,8 @@ class StructureCheck:
         tour = _Tour(findings)
         with self._repository.reading_ahead() as ahead:
             pages = self._pages(snapshot, tour)
-            with closing(ahead.each(self._look, pages, waits=self._waits)) as looks:
-                for look in looks:
-                    tour.packs.update(self._page(look, tour))
+            for look in ahead.each(self._look, pages, waits=self._waits):
+                tour.packs.update(self._page(look, tour))
         if tour.whole:
             self._compare(name, snapshot, tour)
         held = sum(self._stored_packs.get(pack, 0) for pack in tour.packs)
@@ -164,14 +162,14 @@ class StructureCheck:
         """Whether a page is there and was not found sound before."""
         _, ref = wanted
         there = ref.inline or self._stored_manifests.get(ref.ref.id) == ref.ref.size
-        return there and _key(ref) not in self._sound
+        return there and ref.key not in self._sound
 
     def _waits(self, wanted: tuple[str, PageRef]) -> bool:
         return not wanted[1].inline and self._is_to_be_read(wanted)
 
     def _page(self, look: _Look, tour: _Tour) -> tuple[bytes, ...]:
         """Check a page unless that was done; the packs that it needs."""
-        ref, key = look.ref, _key(look.ref)
+        ref, key = look.ref, look.ref.key
         if not ref.inline and key not in tour.pages:
             tour.pages.add(key)
             tour.findings.checked += Checked(objects=1, bytes=ref.ref.size)
@@ -245,7 +243,3 @@ def _agrees(page: Page, ref: PageRef) -> bool:
         and (states[0].partition, states[-1].partition) == (ref.first, ref.last)
         and digest_of_states(states) == ref.digest
     )
-
-
-def _key(ref: PageRef) -> bytes:
-    return ref.content if ref.inline else ref.ref.id

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,7 +29,7 @@ class Ahead:
 
     def each(
         self, act: Callable[[T], R], items: Iterable[T], *, waits: Callable[[T], bool] = lambda _: True
-    ) -> Generator[R, None, None]:
+    ) -> Iterator[R]:
         """The results of an action on each item, in order. The first failure is raised where its result would be.
 
         What ``waits`` for nothing is done when its turn comes: to hand it to a thread would take longer.
@@ -37,41 +37,30 @@ class Ahead:
         if self._pool is None:
             yield from map(act, items)
             return
-        under_way: deque[Future[R] | _Here[R]] = deque()
+        under_way: deque[tuple[bool, Callable[[], R]]] = deque()  # whether it was begun, and what gives its result
         begun = 0
-        try:
-            for item in items:
-                reads = waits(item)
-                under_way.append(self._pool.submit(act, item) if reads else _Here(partial(act, item)))
-                begun += reads
-                while under_way and (isinstance(under_way[0], _Here) or begun > self._most or len(under_way) > _FAR):
-                    first = under_way.popleft()
-                    begun -= not isinstance(first, _Here)
-                    yield first.result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
-
-
-class _Here(Generic[R]):
-    """What is done by whoever asks for its result."""
-
-    def __init__(self, act: Callable[[], R]) -> None:
-        self.result = act
-
-    def cancel(self) -> None:
-        """It has not begun."""
+        for item in items:
+            reads = waits(item)
+            under_way.append((reads, self._pool.submit(act, item).result if reads else partial(act, item)))
+            begun += reads
+            while under_way and (not under_way[0][0] or begun > self._most or len(under_way) > _FAR):
+                reads, result = under_way.popleft()
+                begun -= reads
+                yield result()
+        for _, result in under_way:
+            yield result()
 
 
 @contextmanager
 def reading_ahead(threads: int) -> Iterator[Ahead]:
-    """So many threads (0: none) to read with."""
+    """So many threads (0: none) to read with; in the end what they have not begun is not done."""
     if not threads:
         yield Ahead(None, 0)
         return
     from concurrent.futures import ThreadPoolExecutor  # most commands never need it
 
-    with ThreadPoolExecutor(threads, "ahead") as pool:
+    pool = ThreadPoolExecutor(threads, "ahead")
+    try:
         yield Ahead(pool, 2 * threads)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from coldhouse.errors import (
@@ -189,6 +189,11 @@ class Repository:
     def page(self, ref: PageRef) -> Page:
         """One manifest page. Raises Corruption."""
         return read_page(self.storage, self._ring, ref, self._own)
+
+    def pages(self, refs: Iterable[PageRef]) -> Generator[tuple[PageRef, Page], None, None]:
+        """These manifest pages in their order, several read at a time. Raises Corruption."""
+        with self.reading_ahead() as ahead:
+            yield from ahead.each(lambda ref: (ref, self.page(ref)), refs, waits=lambda ref: not ref.inline)
 
     def reading_ahead(self) -> AbstractContextManager[Ahead]:
         """Threads that read what is asked for next, as many as the store can make use of."""

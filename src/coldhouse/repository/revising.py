@@ -106,7 +106,7 @@ class Revisor:
         return with_fields(stored, name, pages=revised)
 
     def _revised_ref(self, raw: msgspec.Raw, name: str) -> msgspec.Raw:
-        new = self._pages.get(_key(_page_ref(raw, name)))
+        new = self._pages.get(_page_ref(raw, name).key)
         if new is None:
             return raw
         return msgspec.Raw(with_fields(bytes(raw), name, ref=new.ref, content=new.content, inline=new.inline))
@@ -116,18 +116,18 @@ class Revisor:
     def _revise_pages(self, pages: list[PageRef]) -> None:
         fresh = []
         for page in pages:
-            if _key(page) not in self._seen_pages:
-                self._seen_pages.add(_key(page))
+            if page.key not in self._seen_pages:
+                self._seen_pages.add(page.key)
                 fresh.append(page)
         with reading_ahead(self._threads if len(fresh) > 1 else 0) as ahead:
             for found in ahead.each(self._read, fresh):
                 if any(self._condemned.pack(ref.id) for ref in found.packs):
-                    self._blocked.add(_key(found.ref))
+                    self._blocked.add(found.ref.key)
                 if found.plain is not None:
-                    self._pages[_key(found.ref)] = self._written(found.ref, found.plain)
+                    self._pages[found.ref.key] = self._written(found.ref, found.plain)
 
     def _is_blocked(self, page: PageRef) -> bool:
-        return _key(page) in self._blocked or (not page.inline and self._condemned.manifest(page.ref.id))
+        return page.key in self._blocked or (not page.inline and self._condemned.manifest(page.ref.id))
 
     def _read(self, ref: PageRef) -> _Page:
         name = "the catalog" if ref.inline else names.manifest(ref.ref.id)
@@ -170,8 +170,3 @@ def _page_ref(raw: msgspec.Raw, name: str) -> PageRef:
         return msgspec.msgpack.decode(raw, type=PageRef)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise damaged(name, "holds a table entry that cannot be read") from error
-
-
-def _key(page: PageRef) -> bytes:
-    """16 bytes that stand for a page: its object's id, or the digest of one that is no object."""
-    return page.content if page.inline else page.ref.id
