@@ -12,7 +12,7 @@ import pytest
 from coldhouse.errors import BackupFailed, Corruption, NoSuchSnapshot
 from coldhouse.model import Buffer, PackRef, Part, Snapshot, TableEntry
 from coldhouse.records import replace
-from coldhouse.repository import Repository, names, open_repository
+from coldhouse.repository import Repository, crypto, names, notes, open_repository
 from coldhouse.storage import Storage
 from coldhouse.storage.base import NO_LIMIT
 from coldhouse.storage.counted import CountedStorage
@@ -381,6 +381,20 @@ class TestNotes:
         assert isinstance(found["one"], Corruption)
         assert (found["two"], found["three"]) == (b"two", b"three")
         assert (watched.count("list"), watched.count("get"), watched.count()) == (1, 3, 4)
+
+    def test_of_many_keys_without_a_note_each_costs_no_derived_key(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        derived = 0
+
+        def counting(secret: bytes, salt: bytes, info: bytes) -> bytes:
+            nonlocal derived
+            derived += 1
+            return crypto.derive(secret, salt, info)
+
+        monkeypatch.setattr(notes, "derive", counting)
+        assert not list(repository.get_notes("proof", map(str, range(1000))))
+        assert derived == 1
 
     def test_a_note_comes_back(self, repository: Repository, storage: MemoryStorage) -> None:
         assert repository.get_note("restore", "target and snapshot") is None

@@ -58,7 +58,8 @@ def get_notes(
         except (OldKey, Corruption) as error:
             return key, error
 
-    having = (key for key in keys if any(_name(ring, one, kind, key) in there for one in ring.generations))
+    secrets = [_secret(ring, one) for one in ring.generations]  # once: they cost more than all else of a name
+    having = (key for key in keys if any(_named(secret, kind, key) in there for secret in secrets))
     with reading_ahead(storage.readers) as ahead:
         for key, found in ahead.each(look, having):
             if found is not None:
@@ -95,5 +96,13 @@ def _read(storage: Storage, ring: Keyring, name: str) -> _Note | None:
 
 
 def _name(ring: Keyring, generation: Generation, kind: str, key: str) -> str:
-    secret = derive(generation.writer, ring.repository, b"coldhouse 1 note names")
+    return _named(_secret(ring, generation), kind, key)
+
+
+def _secret(ring: Keyring, generation: Generation) -> bytes:
+    """What hides the keys of notes in their names."""
+    return derive(generation.writer, ring.repository, b"coldhouse 1 note names")
+
+
+def _named(secret: bytes, kind: str, key: str) -> str:
     return names.note(kind, blake2b(key.encode(), key=secret, digest_size=16).digest())
