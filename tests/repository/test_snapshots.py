@@ -382,9 +382,12 @@ class TestNotes:
         assert (found["two"], found["three"]) == (b"two", b"three")
         assert (watched.count("list"), watched.count("get"), watched.count()) == (1, 3, 4)
 
-    def test_of_many_keys_without_a_note_each_costs_no_derived_key(
-        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("noted", [0, 20])
+    def test_the_names_of_those_of_many_keys_cost_one_derived_key(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch, noted: int
     ) -> None:
+        for number in range(noted):
+            repository.put_note("proof", str(number), b"a proof")
         derived = 0
 
         def counting(secret: bytes, salt: bytes, info: bytes) -> bytes:
@@ -393,7 +396,8 @@ class TestNotes:
             return crypto.derive(secret, salt, info)
 
         monkeypatch.setattr(notes, "derive", counting)
-        assert not list(repository.get_notes("proof", map(str, range(1000))))
+        found = list(repository.get_notes("proof", map(str, range(1000))))
+        assert found == [(str(number), b"a proof") for number in range(noted)]
         assert derived == 1
 
     def test_a_note_comes_back(self, repository: Repository, storage: MemoryStorage) -> None:

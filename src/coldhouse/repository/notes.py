@@ -36,11 +36,7 @@ def put_note(storage: Storage, ring: Keyring, kind: str, key: str, data: bytes) 
 
 def get_note(storage: Storage, ring: Keyring, kind: str, key: str) -> bytes | None:
     """Read a note; None if there is none. Raises Corruption."""
-    for generation in reversed(ring.generations):
-        note = _read(storage, ring, _name(ring, generation, kind, key))
-        if note is not None:
-            return note.data
-    return None
+    return _first(storage, ring, (_name(ring, generation, kind, key) for generation in reversed(ring.generations)))
 
 
 def get_notes(
@@ -51,15 +47,19 @@ def get_notes(
     A listing says which have one, so that the others cost no request; several are read at a time.
     """
     there = {stored.name for stored in storage.list(names.note_folder(kind))}
+    secrets = [_secret(ring, one) for one in reversed(ring.generations)]  # once: they are most of what a name costs
 
-    def look(key: str) -> tuple[str, bytes | OldKey | Corruption | None]:
+    def listed(key: str) -> list[str]:
+        return [name for secret in secrets if (name := _named(secret, kind, key)) in there]
+
+    def look(having: tuple[str, list[str]]) -> tuple[str, bytes | OldKey | Corruption | None]:
+        key, stored = having
         try:
-            return key, get_note(storage, ring, kind, key)
+            return key, _first(storage, ring, stored)
         except (OldKey, Corruption) as error:
             return key, error
 
-    secrets = [_secret(ring, one) for one in ring.generations]  # once: they cost more than all else of a name
-    having = (key for key in keys if any(_named(secret, kind, key) in there for secret in secrets))
+    having = ((key, stored) for key in keys if (stored := listed(key)))
     with reading_ahead(storage.readers) as ahead:
         for key, found in ahead.each(look, having):
             if found is not None:
@@ -84,6 +84,11 @@ def read_note(storage: Storage, ring: Keyring, name: str) -> bytes | None:
     """The data of the note that is stored under this name; None if it is gone. Raises Corruption."""
     note = _read(storage, ring, name)
     return None if note is None else note.data
+
+
+def _first(storage: Storage, ring: Keyring, stored: Iterable[str]) -> bytes | None:
+    """The data of the first of these notes that is there; None if none is. Raises Corruption."""
+    return next((data for name in stored if (data := read_note(storage, ring, name)) is not None), None)
 
 
 def _read(storage: Storage, ring: Keyring, name: str) -> _Note | None:
